@@ -1,0 +1,1 @@
+"""The local agent: one person's side of TMGE."""

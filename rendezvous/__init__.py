@@ -1,0 +1,1 @@
+"""The rendezvous: knows who is here and helps agents meet."""

@@ -1,0 +1,27 @@
+"""What an identity is, and which bytes it signs. Keys are raw: Ed25519 and X25519, 32 bytes each (RFC 8032, RFC 7748)."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+
+BOX_CONTEXT = b"tmge-box-v1\0"
+SIGNUP_CONTEXT = b"tmge-signup-v1\0"
+
+
+def fingerprint(key: bytes) -> str:
+    """Name an Ed25519 key for people: 160 bits of its SHA-256 in base32, eight groups of four."""
+    text = base64.b32encode(hashlib.sha256(key).digest()[:20]).decode("ascii").lower()
+    return "-".join(text[i : i + 4] for i in range(0, 32, 4))
+
+
+def box_message(name: str, box_key: bytes) -> bytes:
+    """Bytes that an identity signs to say: this X25519 key is mine, under this name."""
+    return BOX_CONTEXT + name.encode("utf-8") + b"\0" + box_key
+
+
+def signup_message(fields: Mapping[str, object]) -> bytes:
+    """Bytes that a sign-up signs: the context, then the JSON without `signature`, keys sorted, no spaces, UTF-8."""
+    signed = {name: value for name, value in fields.items() if name != "signature"}
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return SIGNUP_CONTEXT + text.encode("utf-8")
