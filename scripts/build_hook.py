@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import vendor
 
 
-class VendorHook(BuildHookInterface):  # type: ignore[misc]
+class VendorHook(BuildHookInterface[Any]):
     """Fetch the client before the wheel's files are collected."""
 
     def dependencies(self) -> list[str]:

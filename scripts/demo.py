@@ -111,7 +111,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def _three_ports(text: str) -> tuple[int, int, int]:
-    numbers = [int(word) for word in text.split(",")]
+    numbers = [int(word) if word.isdecimal() else 0 for word in text.split(",")]
     if len(set(numbers)) != 3 or not all(0 < number < 65536 for number in numbers):
         raise argparse.ArgumentTypeError("three different ports, as in 8100,5101,5102")
     return numbers[0], numbers[1], numbers[2]
