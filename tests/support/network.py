@@ -37,11 +37,11 @@ class Network:
         self.unreachable = 0
 
     def call_at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
-        """Run `call` at `when`, or at once if that is past; calls of one instant keep their order."""
+        """Run `call` at `when`, or at once if that is past; within an instant, in order."""
         heappush(self._events, (max(when, self.now), next(self._order), call, arguments))
 
     def run_until(self, done: Callable[[], bool], deadline: float) -> bool:
-        """Let events happen until `done()`; false if `deadline` or the end of all events came first."""
+        """Let events happen until `done()`; false if `deadline` or the last event came first."""
         events = self._events
         while not done():
             if not events or events[0][0] > deadline:

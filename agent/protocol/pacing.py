@@ -1,0 +1,53 @@
+"""Pacing: when the next bytes may leave, so that a window does not leave as one burst.
+
+Owns a token bucket and nothing else: congestion.py says what the rate is, the session what is sent.
+A burst is the larger of two datagrams and what the rate gives in 1 ms, at most 64 KB
+(RFC 9002 section 7.7; 64 KB is what one UDP_SEGMENT call carries).
+"""
+
+from typing import Final
+
+BURST_SECONDS: Final = 0.001  # the granularity of the pump's timers
+BURST_BYTES_MAX: Final = 65_536
+CATCH_UP_SECONDS: Final = 0.01  # a timer that is later than this loses the rest
+
+
+class Pacer:
+    """A token bucket; all times are the seconds of one monotonic clock, all sizes bytes."""
+
+    __slots__ = ("_at", "_promised", "_tokens", "datagram_size")
+
+    def __init__(self, datagram_size: int, now: float) -> None:
+        self.datagram_size = datagram_size
+        self._tokens = float(2 * datagram_size)
+        self._at = now
+        self._promised: float | None = None
+
+    def burst(self, rate: float) -> float:
+        """Return the bytes that may leave at once at this rate (bytes/s)."""
+        return max(2.0 * self.datagram_size, min(rate * BURST_SECONDS, BURST_BYTES_MAX))
+
+    def budget(self, now: float, rate: float) -> int:
+        """Return the bytes that may leave now; report what left with `spent`.
+
+        Time in which nobody wanted to send fills the bucket to one burst and no further. The time
+        by which the timer asked for with `next_time` is late is not lost: it comes on top.
+        """
+        tokens = self._tokens + (now - self._at) * rate
+        limit = self.burst(rate)
+        if self._promised is not None and now >= self._promised:
+            limit += min(now - self._promised, CATCH_UP_SECONDS) * rate
+            self._promised = None
+        self._tokens = min(tokens, max(limit, self._tokens))
+        self._at = now
+        return int(self._tokens)
+
+    def spent(self, size: int) -> None:
+        """Take `size` bytes from the bucket; what must not wait (a probe) may overdraw it."""
+        self._tokens -= size
+
+    def next_time(self, now: float, size: int, rate: float) -> float:
+        """Return when `size` bytes, or one burst if that is less, may leave; `now` if they may."""
+        missing = min(size, self.burst(rate)) - self._tokens - (now - self._at) * rate
+        self._promised = now + max(0.0, missing) / rate
+        return self._promised
