@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from scripts.environment import PYTHON, STATE, say
+from scripts.environment import PYTHON, STATE, SetupError, say
 
 START_DEADLINE = 30.0
 STOP_DEADLINE = 8.0
@@ -31,6 +31,7 @@ class Options:
     """What the person asked for."""
 
     ports: tuple[int, int, int]
+    data: Path
     open_browser: bool
 
 
@@ -49,13 +50,9 @@ class Part:
     name: str
     command: list[str]
     data: Path
+    log: Path
     process: subprocess.Popen[bytes] = field(init=False)
     old_page_url: int | None = field(init=False, default=None)
-
-    @property
-    def log(self) -> Path:
-        """Where its output goes."""
-        return STATE / f"{self.name}.log"
 
     def start(self) -> None:
         """Start it in a process group of its own, so that Ctrl-C reaches only the launcher."""
@@ -96,9 +93,7 @@ def parse(arguments: Sequence[str]) -> Options:
         prog="./run",
         description="Start a rendezvous and two agents. `./run help` lists the rest.",
     )
-    parser.add_argument(
-        "--no-browser", action="store_true", help="only print the addresses of the pages"
-    )
+    parser.add_argument("--no-browser", action="store_true", help="only print the addresses of the pages")
     parser.add_argument(
         "--ports",
         type=_three_ports,
@@ -106,8 +101,9 @@ def parse(arguments: Sequence[str]) -> Options:
         metavar="RENDEZVOUS,ALICE,BOB",
         help="other ports than 8000,5001,5002",
     )
+    parser.add_argument("--data", type=Path, default=STATE, metavar="DIR", help="another folder than .run")
     parsed = parser.parse_args(arguments)
-    return Options(ports=parsed.ports, open_browser=not parsed.no_browser)
+    return Options(parsed.ports, parsed.data.absolute(), open_browser=not parsed.no_browser)
 
 
 def _three_ports(text: str) -> tuple[int, int, int]:
@@ -120,7 +116,10 @@ def _three_ports(text: str) -> tuple[int, int, int]:
 def run(options: Options) -> int:
     """Start everything, stay until Ctrl-C or a death, stop everything; return the exit status."""
     began = time.monotonic()
-    STATE.mkdir(exist_ok=True)
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"Cannot make the folder {options.data}: {error.strerror}.") from None
     rendezvous, agents = _parts(options)
     started: list[Part] = []
     try:
@@ -136,7 +135,8 @@ def run(options: Options) -> int:
                 url = agent.page_url.read_text().strip()
                 _wait(started, partial(_answers, url))
                 say(f"{agent.name:6} {url}")
-            say(f"Ready in {time.monotonic() - began:.1f} s. Ctrl-C stops it; logs are in .run/.")
+            seconds = time.monotonic() - began
+            say(f"Ready in {seconds:.1f} s. Ctrl-C stops it; logs are in {options.data}.")
             _wait(started, lambda: False, deadline=None)
     except Asked:
         say("\nStopping.")
@@ -153,20 +153,22 @@ def _parts(options: Options) -> tuple[Part, list[Part]]:
     command = ["rendezvous", "--port", str(rendezvous_port)]
     if options.ports != DEFAULT_PORTS:
         command += ["--udp-port", str(rendezvous_port)]
-    rendezvous = Part("rendezvous", command, STATE / "rendezvous")
+    rendezvous = _part("rendezvous", command, options)
     common = ["--rendezvous", f"http://127.0.0.1:{rendezvous_port}"]
     if not options.open_browser:
         common.append("--no-browser")
     agents = [
-        Part(name, ["agent", "--port", str(port), "--name", name, *common], STATE / name)
+        _part(name, ["agent", "--port", str(port), "--name", name, *common], options)
         for name, port in zip(PEOPLE, agent_ports, strict=True)
     ]
     return rendezvous, agents
 
 
-def _wait(
-    parts: Sequence[Part], ready: Callable[[], bool], deadline: float | None = START_DEADLINE
-) -> None:
+def _part(name: str, command: list[str], options: Options) -> Part:
+    return Part(name, command, options.data / name, options.data / f"{name}.log")
+
+
+def _wait(parts: Sequence[Part], ready: Callable[[], bool], deadline: float | None = START_DEADLINE) -> None:
     """Return once `ready` says so; PartDied if a part ends first or `deadline` seconds pass."""
     end = None if deadline is None else time.monotonic() + deadline
     while not ready():
@@ -176,7 +178,7 @@ def _wait(
                 raise PartDied(f"{part.name} ended with status {code}: {part.last_words()}")
         if end is not None and time.monotonic() > end:
             newest = parts[-1]
-            raise PartDied(f"{newest.name} does not answer; see {newest.log.name} in .run/.")
+            raise PartDied(f"{newest.name} does not answer; see {newest.log}.")
         time.sleep(GLANCE)
 
 

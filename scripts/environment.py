@@ -74,9 +74,7 @@ def _build(kind: str) -> None:
 def _make_venv() -> None:
     if importlib.util.find_spec("ensurepip") is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise SetupError(
-            f"Python {version} lacks venv: run `sudo apt install python3-venv`, then try again."
-        )
+        raise SetupError(f"Python {version} lacks venv: run `sudo apt install python3-venv`, then try again.")
     step("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
 
 
@@ -86,9 +84,7 @@ def step(what: str, command: Sequence[str], hint: str = "") -> None:
     began = time.monotonic()
     with LOG.open("ab") as log:
         start = log.tell()
-        code = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        ).returncode
+        code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
     if code == 0:
         say(f"{time.monotonic() - began:.1f} s")
         return

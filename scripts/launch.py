@@ -1,6 +1,6 @@
 """What ./run does: one function for each of its commands. Standard library only.
 
-./run [--no-browser] [--ports RENDEZVOUS,ALICE,BOB]
+./run [--no-browser] [--ports RENDEZVOUS,ALICE,BOB] [--data DIR]
                      a rendezvous and two agents, alice and bob, with their pages
 ./run agent …        one agent (./run agent --help)
 ./run rendezvous …   one rendezvous (./run rendezvous --help)
@@ -59,9 +59,7 @@ def run_bench(arguments: Sequence[str]) -> int:
     """Become one script of tests/bench, or name those that there are."""
     scripts = {path.stem: path for path in sorted((ROOT / "tests/bench").glob("[!_]*.py"))}
     if not arguments or arguments[0] not in scripts:
-        print(
-            f"Say which measurement: {', '.join(scripts) or 'there is none yet'}.", file=sys.stderr
-        )
+        print(f"Say which measurement: {', '.join(scripts) or 'there is none yet'}.", file=sys.stderr)
         return 2
     environment.prepare("dev")
     os.chdir(ROOT)
