@@ -1,4 +1,6 @@
-"""Bytes in JSON: base64url without padding (RFC 4648 section 5). Used wherever a key or a signature is written down."""
+"""Bytes in JSON: base64url without padding (RFC 4648 section 5). Used wherever a key or a
+signature is written down.
+"""
 
 import base64
 import binascii
@@ -10,7 +12,9 @@ def to_text(data: bytes) -> str:
 
 
 def from_text(text: str, length: int | None = None) -> bytes:
-    """Decode base64url without padding; ValueError unless canonical and, where given, of `length` bytes."""
+    """Decode base64url without padding; ValueError unless canonical and, where given, of
+    `length` bytes.
+    """
     if not text.isascii():
         raise ValueError("not base64url")
     try:

@@ -1,9 +1,14 @@
-"""What an identity is, and which bytes it signs. Keys are raw: Ed25519 and X25519, 32 bytes each (RFC 8032, RFC 7748)."""
+"""What an identity is, and which bytes it signs. Keys are raw: Ed25519 and X25519, 32 bytes each
+(RFC 8032, RFC 7748).
+"""
 
 import base64
 import hashlib
 import json
 from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 BOX_CONTEXT = b"tmge-box-v1\0"
 SIGNUP_CONTEXT = b"tmge-signup-v1\0"
@@ -21,7 +26,18 @@ def box_message(name: str, box_key: bytes) -> bytes:
 
 
 def signup_message(fields: Mapping[str, object]) -> bytes:
-    """Bytes that a sign-up signs: the context, then the JSON without `signature`, keys sorted, no spaces, UTF-8."""
+    """Bytes that a sign-up signs: the context, then the JSON without `signature`, keys sorted,
+    no spaces, UTF-8.
+    """
     signed = {name: value for name, value in fields.items() if name != "signature"}
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return SIGNUP_CONTEXT + text.encode("utf-8")
+
+
+def verify(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Say whether an Ed25519 key of 32 bytes signed a message."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
