@@ -1,0 +1,252 @@
+"""The program `rendezvous`: flags, sockets, processes, signals. The only file here that imports
+eventlet and patches.
+
+One process serves everything, or with `--processes` this one keeps the store and the UDP port, and
+workers serve HTTP. Exit status: 0 stopped, 2 wrong usage, 1 anything else, each with one sentence
+on stderr.
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # eventlet says at each import that it is in maintenance
+    import eventlet
+    import eventlet.wsgi
+eventlet.monkey_patch()
+
+# ruff: noqa: E402  (patched first, or what these import would block the loop)
+import argparse
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from flask import Flask
+from platformdirs import user_data_path
+
+from rendezvous import stun, udp
+from rendezvous.app import Settings, create_app
+from rendezvous.embedded import EmbeddedError, EmbeddedServer
+from rendezvous.store import Store, Unavailable
+from rendezvous.workers import READY, Workers
+
+DEFAULT_UDP_PORT: Final = 3478
+"""The port that RFC 8489 gives to STUN."""
+MAX_CONNECTIONS: Final = 20_000
+_SPARE_FILES: Final = 256
+_STORE_SECONDS: Final = 5.0
+_SOCKET_SECONDS: Final = 60
+"""Silence after which a connection is closed: live ones are pinged every 15 s."""
+
+log = logging.getLogger("rendezvous")
+
+
+class CannotStart(Exception):
+    """The program cannot start; the text is one sentence for the person who started it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rendezvous: {message}; see rendezvous --help.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal; return the exit status."""
+    flags = _parse(arguments)
+    logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    told_to_stop = _signals()
+    _allow_many_files()
+    try:
+        with contextlib.ExitStack() as running:
+            if flags.leash is not None:
+                _start_worker(flags)
+                leash = running.enter_context(socket.socket(fileno=flags.leash))
+                leash.sendall(READY)
+                told_to_stop = leash
+            else:
+                _start(flags, running)
+            told_to_stop.recv(1)
+    except (CannotStart, EmbeddedError) as error:
+        print(f"rendezvous: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="rendezvous", description="Where TMGE agents sign up and find each other.")
+    parser.add_argument("--port", type=_port, default=8000, help="HTTP and Socket.IO (8000)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--udp-port", type=_port, help=f"STUN ({DEFAULT_UDP_PORT})")
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        default=os.environ.get("TMGE_REDIS") or None,
+        help="the store (env TMGE_REDIS; default: an embedded server)",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the embedded server")
+    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="for HTTP (1)")
+    levels = ["debug", "info", "warning", "error"]
+    parser.add_argument("--log-level", default="warning", choices=levels, help="(warning)")
+    parser.add_argument("--leash", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _start(flags: argparse.Namespace, running: contextlib.ExitStack) -> None:
+    """Start everything; what must be stopped at the end goes on `running`."""
+    several = flags.processes > 1
+    if several:  # a shared port may be bound twice, so look first whether somebody has it
+        _bind(flags.host, flags.port, reuse_port=False).close()
+    listener = running.enter_context(_bind(flags.host, flags.port, reuse_port=several))
+    port = listener.getsockname()[1]
+    url = flags.redis or _start_embedded(flags.data or _default_data(port), running)
+    store = _open_store(url)
+    _start_stun(flags)
+    if several:
+        common = ["--host", flags.host, "--port", str(port), "--log-level", flags.log_level]
+        workers = Workers(flags.processes, common, url)
+        running.callback(workers.stop)
+        if not workers.start():
+            raise CannotStart("A worker process does not start.")
+    else:
+        _serve_http(listener, create_app(Settings(), store))
+    print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
+
+
+def _start_worker(flags: argparse.Namespace) -> None:
+    """Serve HTTP on a port that is shared with other workers."""
+    listener = _bind(flags.host, flags.port, reuse_port=True)
+    _serve_http(listener, create_app(Settings(websocket_only=True), _open_store(flags.redis)))
+
+
+def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    """Return a TCP socket bound to an address that nobody else has (workers of ours excepted)."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotStart(f"Cannot listen on {_shown(host)}:{port}: {reason}.") from None
+    return listener
+
+
+def _serve_http(listener: socket.socket, app: Flask) -> None:
+    """Listen, and serve in the background for as long as the process lives."""
+    try:
+        listener.listen(1024)
+    except OSError as error:  # somebody else bound and listened since
+        raise CannotStart(f"Cannot listen: {error.strerror}.") from None
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    eventlet.spawn(_serve_forever, listener, app, max(64, min(MAX_CONNECTIONS, files - _SPARE_FILES)))
+
+
+def _serve_forever(listener: socket.socket, app: Flask, connections: int) -> None:
+    """Serve; when accepting fails (no files left, say), go on a second later."""
+    while True:
+        try:
+            eventlet.wsgi.server(
+                listener.dup(),
+                app,
+                max_size=connections,
+                socket_timeout=_SOCKET_SECONDS,
+                log=log,
+                log_output=False,
+                debug=False,
+            )
+        except OSError as error:
+            log.error("Cannot accept connections: %s", error)
+        time.sleep(1)
+
+
+def _start_embedded(data: Path, running: contextlib.ExitStack) -> str:
+    server = EmbeddedServer(data)
+    running.callback(server.stop)
+    server.start()
+    return server.url
+
+
+def _default_data(port: int) -> Path:
+    """Return a folder for each port, so that several may run on one machine."""
+    return Path(user_data_path("tmge", appauthor=False)) / f"rendezvous-{port}"
+
+
+def _open_store(url: str) -> Store:
+    """Return the store once it answers; a server that is still starting is given a moment."""
+    try:
+        store = Store(url)
+    except ValueError as error:
+        raise CannotStart(f"The Redis URL is not valid: {error}.") from None
+    deadline = time.monotonic() + _STORE_SECONDS
+    while True:
+        try:
+            store.identity()
+            return store
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise CannotStart(f"The Redis server does not answer: {error}.") from None
+            time.sleep(0.2)
+
+
+def _start_stun(flags: argparse.Namespace) -> None:
+    """Serve STUN; only a port that was asked for must be free."""
+    port = DEFAULT_UDP_PORT if flags.udp_port is None else flags.udp_port
+    try:
+        sock = udp.bind(flags.host, port)
+    except OSError as error:
+        message = f"Cannot use UDP port {port} for STUN: {error.strerror or error}."
+        if flags.udp_port is not None:
+            raise CannotStart(message) from None
+        log.warning("%s Going on without it.", message)
+        return
+    eventlet.spawn(udp.serve, sock, stun.answer)
+
+
+def _signals() -> socket.socket:
+    """Return a socket that becomes readable at SIGTERM or SIGINT: a green loop wakes up for
+    nothing less.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return ours
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: each agent is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 64)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

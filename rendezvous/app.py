@@ -1,0 +1,55 @@
+"""Composition: Flask for the HTTP API, Socket.IO for what is live, one store for both. Used by
+the entry point and tests.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from flask import Flask
+from flask_socketio import SocketIO
+
+from rendezvous import routes
+from rendezvous.events import Live
+from rendezvous.store import Store
+
+PING_SECONDS: Final = 15
+"""Between two pings to an agent, and for its answer: a connection that died silently is noticed
+in 30 s.
+"""
+MAX_MESSAGE: Final = 64 * 1024
+"""Bytes of one message on a live connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What differs between deployments."""
+
+    async_mode: Literal["eventlet", "threading"] = "eventlet"
+    websocket_only: bool = False
+    """With several processes behind one address, polling would reach another process each time."""
+
+
+def create_app(settings: Settings, store: Store) -> Flask:
+    """Return the application, its background tasks running. Sockets must be patched before,
+    where eventlet is used.
+    """
+    app = Flask(__name__, static_folder=None)
+    routes.register(app, store)
+    socketio = SocketIO(
+        app,
+        async_mode=settings.async_mode,
+        transports=["websocket"] if settings.websocket_only else ["websocket", "polling"],
+        cors_allowed_origins=_no_browsers,
+        ping_interval=PING_SECONDS,
+        ping_timeout=PING_SECONDS,
+        max_http_buffer_size=MAX_MESSAGE,
+    )
+    Live(socketio, store).start()
+    return app
+
+
+def _no_browsers(_origin: str | None) -> bool:
+    """Refuse every Origin: only browsers send one, and no page has business here. Agents send
+    none.
+    """
+    return False

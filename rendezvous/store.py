@@ -1,0 +1,374 @@
+"""What the rendezvous remembers, in Redis: names and the keys they are bound to, presence, this
+server's own identity.
+
+The only file that imports redis. Owns the layout of the keys and what must happen at once
+(scripts); knows nothing of HTTP, Socket.IO or signatures. Used by `routes.py` and `events.py`;
+every process of every machine shares one store.
+
+| key | holds |
+|---|---|
+| `tmge:{N}:person:FOLD` | a hash: one person; N is the shard, by a hash of the fold |
+| `tmge:{N}:online` | a sorted set: folds of those who are here, by the second when that ends |
+| `tmge:{names}:all` | a sorted set, scores 0: `FOLD \\0 NAME`, for pages and searches |
+| `tmge:{server}:identity` | the seed of this server's Ed25519 key |
+| `tmge:presence` | a channel: the fold of whoever came, went or moved |
+
+A script touches one shard only, so a cluster serves it as well. Online is who stands in the sorted
+set; `sweep` takes out those whose time has passed, by Redis's own clock, and says so: expiry events
+of a cluster are per node and not reliable.
+"""
+
+import contextlib
+import hashlib
+import secrets
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from rendezvous.contract.names import fold
+
+SHARDS: Final = 64
+"""Hash tags that people are spread over; part of the layout: it can never change on a store that
+holds people.
+"""
+
+_CHANNEL: Final = "tmge:presence"
+_NAMES: Final = "tmge:{names}:all"
+_IDENTITY: Final = "tmge:{server}:identity"
+_SECONDS_TO_ANSWER: Final = 2.0
+_SECONDS_TO_CONNECT: Final = 1.0
+_CONNECTIONS: Final = 32
+
+# KEYS: person, online. ARGV: fold, ttl, name, key, box_key, box_signature, seq, host, port,
+# session, proof. A name with a key is renewed by that key and a higher seq; one without, by its
+# session or from its address. The same session again is the same call again: its answer was lost on
+# the way to us.
+_CLAIM: Final = """
+local now = tonumber(redis.call('TIME')[1])
+local name, key, seq, session, host =
+  unpack(redis.call('HMGET', KEYS[1], 'name', 'key', 'seq', 'session', 'host'))
+if name then
+  if key ~= '' then
+    if key ~= ARGV[4] then return {'taken', '0'} end
+    if tonumber(ARGV[7]) <= tonumber(seq) and session ~= ARGV[10] then return {'old_seq', seq} end
+  elseif session ~= ARGV[10] and session ~= ARGV[11] and host ~= ARGV[8] then
+    return {'taken', '0'}
+  end
+  if name ~= ARGV[3] then return {'spelling', name} end
+end
+redis.call('HSET', KEYS[1], 'name', ARGV[3], 'key', ARGV[4], 'box_key', ARGV[5],
+  'box_signature', ARGV[6], 'seq', ARGV[7], 'host', ARGV[8], 'port', ARGV[9],
+  'session', ARGV[10], 'last_seen', now)
+redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+return {name and 'renewed' or 'new', '0'}
+"""
+
+# KEYS: person, online. ARGV: fold, ttl, session, attachment, host. Answers the name, or nothing for
+# a wrong session.
+_ATTACH: Final = """
+local now = tonumber(redis.call('TIME')[1])
+local name, session = unpack(redis.call('HMGET', KEYS[1], 'name', 'session'))
+if not name or session ~= ARGV[3] then return false end
+redis.call('HSET', KEYS[1], 'attachment', ARGV[4], 'host', ARGV[5], 'last_seen', now)
+redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+return name
+"""
+
+# KEYS: person, online. ARGV: fold, ttl, attachment. Answers -1: not this one's any more; 1: was
+# offline; 0: still online.
+_BEAT: Final = """
+local now = tonumber(redis.call('TIME')[1])
+if redis.call('HGET', KEYS[1], 'attachment') ~= ARGV[3] then return -1 end
+redis.call('HSET', KEYS[1], 'last_seen', now)
+return redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+"""
+
+# KEYS: person, online. ARGV: fold, attachment. A newer attachment is left alone. Answers 1 where
+# somebody went.
+_DETACH: Final = """
+if redis.call('HGET', KEYS[1], 'attachment') ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], 'attachment')
+redis.call('HSET', KEYS[1], 'last_seen', redis.call('TIME')[1])
+return redis.call('ZREM', KEYS[2], ARGV[1])
+"""
+
+# KEYS: online. Answers the folds of those whose time has passed, at most 500, and forgets that they
+# were here.
+_SWEEP: Final = """
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 500)
+if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
+return gone
+"""
+
+
+class Unavailable(Exception):
+    """Redis does not answer as it should; the text says what it was, for the log."""
+
+
+class Claimed(Enum):
+    """What became of a claim of a name."""
+
+    NEW = "new"
+    RENEWED = "renewed"
+    TAKEN = "taken"
+    OLD_SEQ = "old_seq"
+    SPELLING = "spelling"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A name and what is bound to it; `key`, `box_key` and `box_signature` are empty where
+    nothing was signed.
+    """
+
+    name: str
+    key: bytes
+    box_key: bytes
+    box_signature: bytes
+    seq: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person as kept: a claim, and whether this person is here. `last_seen` in Unix seconds."""
+
+    name: str
+    key: bytes
+    box_key: bytes
+    box_signature: bytes
+    seq: int
+    host: str
+    port: int
+    online: bool
+    last_seen: int
+
+
+class Store:
+    """The directory in Redis. Every method raises Unavailable while Redis does not answer."""
+
+    def __init__(self, url: str, ttl: int = 45) -> None:
+        """Take a URL that redis-py understands (ValueError otherwise) and the seconds of
+        presence a heartbeat buys.
+        """
+        self._url = url
+        self._ttl = ttl
+        self._redis = self._client(Retry(NoBackoff(), 1))
+        self._claim = self._redis.register_script(_CLAIM)
+        self._attach = self._redis.register_script(_ATTACH)
+        self._beat = self._redis.register_script(_BEAT)
+        self._detach = self._redis.register_script(_DETACH)
+        self._sweep = self._redis.register_script(_SWEEP)
+
+    def _client(self, retry: Retry) -> "redis.Redis":
+        pool = redis.BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=_CONNECTIONS,
+            timeout=_SECONDS_TO_ANSWER,
+            socket_timeout=_SECONDS_TO_ANSWER,
+            socket_connect_timeout=_SECONDS_TO_CONNECT,
+            health_check_interval=10,
+            retry=retry,
+        )
+        return redis.Redis(connection_pool=pool)
+
+    def ping(self) -> None:
+        """Ask Redis whether it is there."""
+        with _answering():
+            self._redis.ping()
+
+    def identity(self) -> bytes:
+        """Return the 32-byte seed of this server's key; whoever comes first makes it, for all
+        processes and for good.
+        """
+        with _answering():
+            seed = self._redis.get(_IDENTITY)
+            if seed is None:
+                self._redis.set(_IDENTITY, secrets.token_bytes(32), nx=True)
+                seed = self._redis.get(_IDENTITY)
+        if not isinstance(seed, bytes) or len(seed) != 32:
+            raise Unavailable(f"{_IDENTITY} does not hold a key")
+        return seed
+
+    def claim(self, claim: Claim, proof: str | None) -> tuple[Claimed, str]:
+        """Claim or renew a name at once or not at all; `proof` is an earlier session token, if
+        there is one.
+
+        With NEW and RENEWED comes the session token, with OLD_SEQ the number that must be passed,
+        with SPELLING the name as it is kept. Whoever claims is here for the time of one heartbeat.
+        """
+        folded = fold(claim.name)
+        token = new_token(claim.name)
+        fields = (claim.name, claim.key, claim.box_key, claim.box_signature, claim.seq)
+        sessions = (_digest(token), _digest(proof) if proof else b"\0")
+        with _answering():
+            outcome, detail = self._claim(
+                _keys(folded), [folded, self._ttl, *fields, claim.host, claim.port, *sessions]
+            )
+            claimed = Claimed(outcome.decode())
+            if claimed not in (Claimed.NEW, Claimed.RENEWED):
+                return claimed, detail.decode()
+            # Not in the script: it is another slot. Done at each renewal too, should we die between
+            # the two.
+            self._redis.zadd(_NAMES, {f"{folded}\0{claim.name}": 0})
+            self._redis.publish(_CHANNEL, folded)
+        return claimed, token
+
+    def find(self, name: str) -> Person | None:
+        """Return the person of that name, in one round trip."""
+        return self._people([fold(name)])[0]
+
+    def page(self, query: str, after: str, limit: int) -> tuple[list[Person], str | None]:
+        """Return people whose names begin with `query`, after a name, in order; and where the
+        next page starts.
+        """
+        prefix = fold(query).encode()
+        low = b"[" + prefix
+        if after and fold(after).encode() >= prefix:
+            low = b"(" + fold(after).encode() + b"\0\xff"
+        with _answering():
+            high = b"(" + prefix + b"\xff"
+            found: Any = self._redis.zrangebylex(_NAMES, low, high, 0, limit + 1)
+        members = [member.decode().split("\0", 1) for member in found]
+        people = self._people([folded for folded, _ in members[:limit]])
+        more = members[limit - 1][1] if len(members) > limit else None
+        return [person for person in people if person is not None], more
+
+    def find_many(self, names: list[str]) -> list[Person | None]:
+        """Return people by their names, None for nobody, in one round trip."""
+        return self._people([fold(name) for name in names])
+
+    def attach(self, token: str, attachment: str, host: str) -> str | None:
+        """Let a live connection speak for a session; return the person's name, None where the
+        token is not valid.
+        """
+        folded = fold(_name_of(token))
+        with _answering():
+            name = self._attach(_keys(folded), [folded, self._ttl, _digest(token), attachment, host])
+            if name is None:
+                return None
+            self._redis.publish(_CHANNEL, folded)
+        return bytes(name).decode()
+
+    def beat(self, name: str, attachment: str) -> bool:
+        """Renew presence; False where this connection no longer speaks for the name, or the name
+        is gone.
+        """
+        folded = fold(name)
+        with _answering():
+            came = int(self._beat(_keys(folded), [folded, self._ttl, attachment]))
+            if came > 0:
+                self._redis.publish(_CHANNEL, folded)
+        return came >= 0
+
+    def detach(self, name: str, attachment: str) -> None:
+        """End presence, unless a newer connection has taken over."""
+        folded = fold(name)
+        with _answering():
+            if self._detach(_keys(folded), [folded, attachment]):
+                self._redis.publish(_CHANNEL, folded)
+
+    def sweep(self) -> None:
+        """Put offline everyone whose time has passed. Any process may do it at any time; each
+        departure is told once.
+        """
+        with _answering():
+            for shard in range(SHARDS):
+                for folded in self._sweep([_online(shard)]):
+                    self._redis.publish(_CHANNEL, folded)
+
+    def changes(self) -> Iterator[str | None]:
+        """Yield the fold of whoever came, went or moved, for ever; None whenever the line is
+        (again) open.
+
+        None says that changes may have been missed before. Raises nothing: it goes on when Redis is
+        back.
+        """
+        client: Any = self._client(Retry(NoBackoff(), 0))
+        while True:
+            with contextlib.suppress(RedisError, OSError), client.pubsub() as line:
+                line.subscribe(_CHANNEL)
+                while True:
+                    message = line.get_message(timeout=5.0)
+                    if message is not None and message["type"] == "subscribe":
+                        yield None
+                    elif message is not None and message["type"] == "message":
+                        yield bytes(message["data"]).decode()
+            time.sleep(0.3)
+
+    def _people(self, folds: list[str]) -> list[Person | None]:
+        """Read people by their folds: one pipeline of single-slot commands."""
+        if not folds:
+            return []
+        with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            for folded in folds:
+                person, online = _keys(folded)
+                pipe.hgetall(person)
+                pipe.zscore(online, folded)
+            answers = pipe.execute()
+        pairs = zip(answers[::2], answers[1::2], strict=True)
+        return [_person(fields, score is not None) if fields else None for fields, score in pairs]
+
+
+def new_token(name: str) -> str:
+    """Return a session token: a secret, and in front of it the name, so that it leads to its
+    person by itself.
+    """
+    return f"{name.encode().hex()}.{secrets.token_urlsafe(32)}"
+
+
+def _name_of(token: str) -> str:
+    """Return the name that a token claims to be of; empty where it cannot be a token."""
+    try:
+        return bytes.fromhex(token.partition(".")[0]).decode()
+    except ValueError:
+        return ""
+
+
+def _digest(token: str) -> bytes:
+    """Return what is kept of a token: a store that leaks gives no session away."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def _keys(folded: str) -> tuple[str, str]:
+    """Return the keys of a person and of the presence of that shard."""
+    shard = zlib.crc32(folded.encode()) % SHARDS
+    return f"tmge:{{{shard}}}:person:{folded}", _online(shard)
+
+
+def _online(shard: int) -> str:
+    return f"tmge:{{{shard}}}:online"
+
+
+def _person(fields: dict[bytes, bytes], online: bool) -> Person:
+    return Person(
+        name=fields[b"name"].decode(),
+        key=fields[b"key"],
+        box_key=fields[b"box_key"],
+        box_signature=fields[b"box_signature"],
+        seq=int(fields[b"seq"]),
+        host=fields[b"host"].decode(),
+        port=int(fields[b"port"]),
+        online=online,
+        last_seen=int(fields[b"last_seen"]),
+    )
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Turn whatever goes wrong between us and Redis into Unavailable: gone, full, loading,
+    read-only.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(str(error)) from error
