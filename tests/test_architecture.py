@@ -92,9 +92,7 @@ def _core_objection(of: str, standard: bool, top: str, *rooms: str) -> str | Non
 
 def modules() -> list[Path]:
     """List the Python files of both programs."""
-    return [
-        path for room in ("agent", "rendezvous") for path in sorted((ROOT / room).rglob("*.py"))
-    ]
+    return [path for room in ("agent", "rendezvous") for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 def source_files() -> list[Path]:

