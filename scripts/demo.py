@@ -6,6 +6,7 @@ Knows of the programs only what their flags and the agent's page-url file say. U
 
 import argparse
 import contextlib
+import http.client
 import signal
 import subprocess
 import time
@@ -129,7 +130,7 @@ def run(options: Options) -> int:
                 started.append(part)
                 if part is rendezvous:
                     url = f"http://127.0.0.1:{options.ports[0]}/users?limit=1"
-                    _wait(started, partial(_answers, url))
+                    _wait(started, partial(_answers, url, b'"users"'))
             for agent in agents:
                 _wait(started, agent.wrote_page_url)
                 url = agent.page_url.read_text().strip()
@@ -175,23 +176,25 @@ def _wait(parts: Sequence[Part], ready: Callable[[], bool], deadline: float | No
         for part in parts:
             code = part.process.poll()
             if code is not None:
-                raise PartDied(f"{part.name} ended with status {code}: {part.last_words()}")
+                words = part.last_words()
+                cure = " `./run --ports 8100,5101,5102` takes other ports." if "in use" in words else ""
+                raise PartDied(f"{part.name} ended with status {code}: {words}{cure}")
         if end is not None and time.monotonic() > end:
             newest = parts[-1]
             raise PartDied(f"{newest.name} does not answer; see {newest.log}.")
         time.sleep(GLANCE)
 
 
-def _answers(url: str) -> bool:
-    """Tell whether something speaks HTTP there; a redirect or a refusal is an answer too."""
+def _answers(url: str, expected: bytes = b"") -> bool:
+    """Tell whether HTTP is spoken there; without `expected`, a redirect or a refusal is an answer too."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     try:
-        opener.open(url, timeout=2).close()
+        with opener.open(url, timeout=2) as answer:
+            return expected in answer.read(1 << 16)
     except urllib.error.HTTPError as error:
-        return error.code < 500
-    except OSError:
+        return error.code < 500 and not expected
+    except (OSError, http.client.HTTPException):
         return False
-    return True
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

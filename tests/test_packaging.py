@@ -97,3 +97,11 @@ def test_a_python_that_is_too_old_is_one_sentence_with_the_cure(tmp_path: Path) 
     assert result.returncode == 1
     assert "needs Python 3.11 or newer" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("program", ["agent", "rendezvous"])
+def test_the_readme_names_every_flag_and_no_other(program: str) -> None:
+    shown = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    section = (ROOT / "README.md").read_text().split(f"\n### `{program}`")[1].split("\n#")[0]
+    documented = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    assert documented == set(re.findall(r"^ +(--[a-z-]+)", shown.stdout, re.MULTILINE))
