@@ -1,0 +1,66 @@
+"""Who is let in: answers the initiations of others, each once, and none that is a replay. Used by `endpoint`."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.protocol.card import HandshakeError, LocalIdentity
+from agent.protocol.errors import Drop
+from agent.protocol.handshake import CONNECTION_ID_SIZE, Established, Responder, attempt
+
+ANSWERED_MOST: Final = 256  # initiations whose response is kept, to be sent again
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to send back, and the new session if it is the first time. It is unproven: it may yet be a replay."""
+
+    response: bytes
+    established: Established | None
+    counter: int
+
+
+class Doorkeeper:
+    """`counters` are the highest proven handshake counters by identity key; what is not above them is a replay."""
+
+    def __init__(
+        self,
+        identity: LocalIdentity,
+        random: Callable[[int], bytes],
+        drops: Counter[Drop],
+        counters: Mapping[bytes, int],
+    ) -> None:
+        self._responder = Responder(identity, random)
+        self._random = random
+        self._drops = drops
+        self._counters = dict(counters)
+        self._answered: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # by attempt: response, connection id
+
+    def answer(self, packet: bytes, name: str | None, sessions: Collection[bytes], now: float) -> Answer | None:
+        """Answer an initiation, or nothing. `sessions` are the connection ids that are still alive."""
+        if name is None or not self._responder.accepts(packet):
+            self._drops[Drop.NOT_FOR_US] += 1
+            return None
+        known = self._answered.get(attempt(packet))
+        if known is not None:
+            response, id = known
+            return Answer(response, None, 0) if id in sessions else None
+        try:
+            opening = self._responder.read(packet)
+        except HandshakeError as error:
+            self._drops[error.drop] += 1
+            return None
+        if opening.counter <= self._counters.get(opening.peer.key, -1):
+            self._drops[Drop.REPLAYED] += 1
+            return None
+        id = self._random(CONNECTION_ID_SIZE)
+        response, established = self._responder.respond(opening, name, id)
+        self._answered[attempt(packet)] = response, id
+        if len(self._answered) > ANSWERED_MOST:
+            self._answered.popitem(last=False)
+        return Answer(response, established, opening.counter)
+
+    def proved(self, key: bytes, counter: int) -> None:
+        """Refuse initiations of `key` up to this counter from now on: its session has shown that it is fresh."""
+        self._counters[key] = max(counter, self._counters.get(key, -1))

@@ -1,0 +1,398 @@
+"""The core of an agent, sans-IO: datagrams and verbs in, datagrams and events out. Used by `agent.node`.
+
+Five doors: `receive`, `datagrams_to_send`, `next_event`, `next_timeout`, `handle_timeout`. After any door or verb call
+`datagrams_to_send` until it returns nothing, `next_event` until it returns None, and set one timer by `next_timeout`.
+`now` is a monotonic clock in seconds; it may not go back. Requests are `consent`'s, packets `session`'s; what is here:
+which session a datagram belongs to, how sessions begin and end, and who is known.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.protocol import handshake, packet
+from agent.protocol import messages as m
+from agent.protocol.attempt import Attempt
+from agent.protocol.book import Gift, Request
+from agent.protocol.card import Card, HandshakeError, LocalIdentity
+from agent.protocol.consent import Consent
+from agent.protocol.doorkeeper import Doorkeeper
+from agent.protocol.errors import Drop, PeerError
+from agent.protocol.events import Event, SessionClosed, SessionOpened
+from agent.protocol.handshake import Initiator
+from agent.protocol.packet import Address, Datagrams
+from agent.protocol.request import Kind, Verb
+from agent.protocol.sealing import Opener, Sealer
+from agent.protocol.session import CloseCode, Session
+from agent.protocol.transfer import Sink
+
+UNPROVEN_SECONDS: Final = 10.0
+START_SHIFT: Final = 32  # a handshake counter is the number of this agent's start, then a count from 0
+_RESPONSE_ID: Final = slice(9, 16)
+_COOKIE_ID: Final = slice(2, 9)
+
+_CLOSED: Final = {
+    CloseCode.DONE: "The session was closed.",
+    CloseCode.LEAVING: "{name} went offline.",
+    CloseCode.BROKEN: "{name}'s agent did not understand this one.",
+    CloseCode.LOST: "{name} does not answer any more.",
+    CloseCode.REPLACED: "{name}'s agent was started anew.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the transfer of a picture is. `bytes` are those that are verified, or acknowledged at the giver."""
+
+    bytes: int
+    total: int
+    rtt: float  # seconds
+    loss: float  # 0 to 1
+    address: Address
+
+
+class Endpoint:
+    """One agent's end of the peer protocol.
+
+    `start` counts this agent's starts, and is kept on disk by the caller; `connected` are the keys of the people that
+    we are connected with, `counters` the last handshake counter of each key.
+    """
+
+    def __init__(
+        self,
+        identity: LocalIdentity,
+        name: str | None,
+        start: int,
+        random: Callable[[int], bytes],
+        connected: Iterable[bytes] = (),
+        counters: Mapping[bytes, int] | None = None,
+    ) -> None:
+        self.name = name
+        self._identity = identity
+        self._start = start
+        self._count = 0
+        self._random = random
+        self._events: deque[Event] = deque()
+        self._consent = Consent(self, set(connected), self._events, random)
+        self._sealer, self._opener = Sealer(), Opener()
+        self.drops = self._opener.drops
+        self._doorkeeper = Doorkeeper(identity, random, self.drops, counters or {})
+        self._addresses: dict[bytes, tuple[Address, ...]] = {}
+        self._attempts: dict[bytes, Attempt] = {}  # by our connection id
+        self._waiting: dict[bytes, list[tuple[Card, m.Message]]] = {}  # for a session, by key
+        self._sessions: dict[bytes, Session] = {}  # by our connection id
+        self._of_peer: dict[bytes, list[Session]] = {}  # by key; proven, the last one is used
+        self._starts: dict[bytes, int] = {}  # of peers with a session
+        self._out: deque[Datagrams] = deque()
+        self._turn = 0
+
+    # --- verbs: what a person does ---
+
+    def meet(self, key: bytes, addresses: Sequence[Address]) -> None:
+        """Learn where a peer can be reached; call it before a verb that may have to open a session."""
+        self._addresses[key] = tuple(addresses)
+
+    def ask(
+        self, id: bytes, kind: Kind, peer: Card, lifetime: int, wish: str, now: float, offer: Gift | None = None
+    ) -> None:
+        """Ask `peer` for a connection, a quote or a picture, or offer it one. `lifetime` is in whole seconds.
+
+        UsageError `not_connected`, `limit`, `bad_request`. What becomes of it: RequestMade, RequestChanged.
+        """
+        verb = Verb.ASK if offer is None else Verb.OFFER
+        self._consent.make(id, kind, verb, peer, lifetime, wish, offer, now)
+
+    def answer(self, id: bytes, accept: bool, gift: Gift | None, reason: str, now: float) -> None:
+        """Say yes or no to a peer's request; `gift` is what leaves. UsageError."""
+        self._consent.answer(id, accept, gift, reason, now)
+
+    def cancel(self, id: bytes, now: float) -> None:
+        """Take back a request or stop its transfer, on either side. UsageError."""
+        self._consent.cancel(id, now)
+
+    def fail(self, id: bytes, reason: str, now: float) -> None:
+        """End a request because this side cannot go on; `reason` is a sentence for the other person."""
+        self._consent.fail(id, reason, now)
+
+    def fetch_image(self, id: bytes, sink: Sink, have: Sequence[int], now: float) -> None:
+        """After ImageAccepted: fetch the picture into `sink`, without the chunks of indices `have`."""
+        self._consent.fetch_image(id, sink, have, now)
+
+    def image_kept(self, id: bytes, now: float) -> bool:
+        """After ImageArrived: say that the picture is kept. False if the request ended meanwhile."""
+        return self._consent.arrived(id, now)
+
+    def quote_arrived(self, id: bytes, now: float) -> bool:
+        """Say that a quote is here, by the text link or inside the session. False if it was here before."""
+        return self._consent.arrived(id, now)
+
+    def quote_inside(self, id: bytes, now: float) -> None:
+        """After QuoteAccepted, at the receiver: the text link does not work, send it inside the session."""
+        self._consent.quote_inside(id, now)
+
+    def disconnect_from(self, peer: Card, now: float) -> None:
+        """End the connection with a peer."""
+        self._consent.disconnect(peer, now)
+
+    def close(self, now: float) -> None:
+        """Say goodbye to all peers: the agent stops. Next: `datagrams_to_send`, once."""
+        for session in list(self._sessions.values()):
+            if session.proven:
+                self._out.append(session.close_packet(CloseCode.LEAVING, ""))
+            self._drop_session(session, CloseCode.DONE, now)
+
+    # --- questions ---
+
+    def find(self, id: bytes) -> Request | None:
+        """Return an open request, to look at."""
+        return self._consent.book.find(id)
+
+    def is_connected(self, key: bytes) -> bool:
+        """Tell whether both said yes to a connection."""
+        return key in self._consent.connected
+
+    def progress(self, id: bytes) -> Progress | None:
+        """Tell how far a transfer is; None if there is none."""
+        request = self._consent.book.find(id)
+        if request is None or request.session is None or request.image is None:
+            return None
+        session, total = request.session, request.image.size
+        address = session.path.address
+        if request.incoming is not None:
+            done = request.incoming.verified_bytes()
+            return Progress(done, total, session.rtt, session.loss(sending=False), address)
+        assert request.outgoing is not None
+        done = max(0, total - (request.outgoing.total - request.outgoing.arrived_bytes))
+        return Progress(done, total, session.rtt, session.loss(sending=True), address)
+
+    # --- the five doors ---
+
+    def receive(self, arrivals: Sequence[Datagrams], now: float) -> None:
+        """Take datagrams. Whatever is not for us is counted in `drops` and has no other effect."""
+        for datagrams in arrivals:
+            view, size = memoryview(datagrams.data), datagrams.size
+            at = 0
+            while at < len(view):
+                session = self._session_of(view[at:])
+                if session is not None:
+                    at += self._receive_sealed(session, view[at:], size, datagrams.address, now)
+                else:
+                    self._receive_other(bytes(view[at : at + size]), datagrams.address, now)
+                    at += size
+
+    def datagrams_to_send(self, now: float) -> list[Datagrams]:
+        """Return datagrams to send now, none if there are none. Their data is good until the next call."""
+        if self._out:
+            out, self._out = list(self._out), deque()
+            return out
+        for attempt in self._attempts.values():
+            if out := attempt.datagrams_to_send(now):
+                return out
+        sessions = list(self._sessions.values())
+        for _ in sessions:
+            self._turn += 1
+            session = sessions[self._turn % len(sessions)]
+            if (session.proven or session.initiated) and (out := self._session_out(session, now)):
+                return out
+        return []
+
+    def next_event(self) -> Event | None:
+        """Return what happened next, or None."""
+        return self._events.popleft() if self._events else None
+
+    def next_timeout(self) -> float | None:
+        """Return when `handle_timeout` must be called at the latest, or None."""
+        times = [session.timeout() for session in self._sessions.values()]
+        times += [attempt.timeout() for attempt in self._attempts.values()]
+        if (deadline := self._consent.timeout()) is not None:
+            times.append(deadline)
+        return min(times, default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on what is due. Too early or too often does no harm."""
+        self._consent.handle_timeout(now)
+        for id, attempt in list(self._attempts.items()):
+            if now >= attempt.ends:
+                del self._attempts[id]
+                self._give_up(attempt.key, "No answer came from {name}'s agent.", now)
+        for session in list(self._sessions.values()):
+            if self._consent.book.with_peer(session.peer.key):
+                session.needed = now
+            session.handle_timeout(now)
+            if not session.proven and not session.initiated and now > session.heard + UNPROVEN_SECONDS:
+                session.closed = (CloseCode.LOST, "")
+            self._look_after(session, now)
+
+    # --- what `consent` needs of us ---
+
+    def say(self, peer: Card, message: m.Message, now: float) -> None:
+        """Send a message to a peer, over its session or a new one."""
+        session = self.session_with(peer.key)
+        if session is not None:
+            session.say(message, now)
+            return
+        self._waiting.setdefault(peer.key, []).append((peer, message))
+        if not any(attempt.key == peer.key for attempt in self._attempts.values()):
+            self._begin(peer, now)
+
+    def session_with(self, key: bytes) -> Session | None:
+        """Return the session that is used with a peer."""
+        sessions = self._of_peer.get(key)
+        return sessions[-1] if sessions else None
+
+    def take_back(self, key: bytes, id: bytes) -> bool:
+        """Drop the question `id` that waits for a session; tell whether it was there."""
+        waiting = self._waiting.get(key, [])
+        kept = [(peer, message) for peer, message in waiting if getattr(message, "request", b"") != id]
+        if len(kept) == len(waiting):
+            return False
+        self._waiting[key] = kept
+        return True
+
+    # --- beginning a session ---
+
+    def _begin(self, peer: Card, now: float) -> None:
+        addresses = self._addresses.get(peer.key, ())
+        if not addresses or self.name is None:
+            self._give_up(peer.key, "It is not known where {name} can be reached.", now)
+            return
+        id = self._random(packet.CONNECTION_ID_SIZE)
+        counter = self._start << START_SHIFT | self._count
+        self._count += 1
+        try:
+            initiator = Initiator(self._identity, self.name, peer.box_key, id, counter, self._random)
+        except HandshakeError:
+            self._give_up(peer.key, "The directory's key of {name} cannot be used.", now)
+            return
+        self._attempts[id] = Attempt(initiator, peer.key, addresses, now)
+
+    def _give_up(self, key: bytes, reason: str, now: float) -> None:
+        waiting = self._waiting.pop(key, [])
+        if self.session_with(key) is None:
+            name = waiting[0][0].name if waiting else "The other side"
+            self._consent.lost(key, reason.format(name=name), now)
+
+    def _session_of(self, view: memoryview) -> Session | None:
+        if view[0] != packet.DATA or len(view) <= packet.HEADER_SIZE:
+            return None
+        return self._sessions.get(bytes(view[1 : 1 + packet.CONNECTION_ID_SIZE]))
+
+    def _receive_other(self, data: bytes, address: Address, now: float) -> None:
+        match data[0]:
+            case handshake.INITIATION:
+                self._receive_initiation(data, address, now)
+            case handshake.RESPONSE if data[_RESPONSE_ID] in self._attempts:
+                self._receive_response(data, address, now)
+            case handshake.COOKIE if data[_COOKIE_ID] in self._attempts:
+                self._attempts[data[_COOKIE_ID]].receive_cookie(data, now)
+            case packet.DATA:
+                self.drops[Drop.UNKNOWN_CONNECTION] += 1
+            case _:
+                self.drops[Drop.KIND] += 1
+
+    def _receive_initiation(self, data: bytes, address: Address, now: float) -> None:
+        answer = self._doorkeeper.answer(data, self.name, self._sessions.keys(), now)
+        if answer is None:
+            return
+        self._out.append(Datagrams(address, answer.response, len(answer.response)))
+        if answer.established is not None:
+            session = Session(answer.established, address, self._sealer, self._opener, self._random, now)
+            session.counter = answer.counter
+            self._sessions[answer.established.local_connection_id] = session
+
+    def _receive_response(self, data: bytes, address: Address, now: float) -> None:
+        attempt = self._attempts[data[_RESPONSE_ID]]
+        try:
+            established, rtt = attempt.receive_response(data, now)
+        except HandshakeError as error:
+            self.drops[error.drop] += 1
+            return
+        del self._attempts[data[_RESPONSE_ID]]
+        if established.peer.key != attempt.key:
+            self._give_up(attempt.key, "Someone else answered in the place of {name}.", now)
+            return
+        session = Session(established, address, self._sealer, self._opener, self._random, now)
+        session.initiated = True
+        if rtt is not None:
+            session.measured(rtt)
+        self._sessions[established.local_connection_id] = session
+        self._opened(session, now)
+
+    def _opened(self, session: Session, now: float) -> None:
+        key = session.peer.key
+        self._of_peer.setdefault(key, []).append(session)
+        session.say(m.Hello(self._start), now)
+        for _, message in self._waiting.pop(key, []):
+            session.say(message, now)
+        if session.counter is not None:
+            self._doorkeeper.proved(key, session.counter)
+        self._events.append(SessionOpened(session.peer, session.path.address, session.counter))
+
+    # --- a session's life ---
+
+    def _receive_sealed(self, session: Session, view: memoryview, size: int, address: Address, now: float) -> int:
+        read = len(view)
+        proven = session.proven
+        try:
+            read = session.receive(view, size, address, now)
+            if session.proven and not proven and not session.initiated:
+                self._opened(session, now)
+            for message in session.take_messages():
+                if isinstance(message, m.Hello):
+                    self._hello(session, message.start, now)
+                else:
+                    self._consent.heard(session.peer, session, message, now)
+            self._consent.progressed(session, now)
+        except PeerError as error:
+            session.closed = (CloseCode.BROKEN, str(error))
+            self._out.append(session.close_packet(CloseCode.BROKEN, str(error)))
+        except OSError as error:
+            self._broken_disk(session, error, now)
+        self._look_after(session, now)
+        return read
+
+    def _session_out(self, session: Session, now: float) -> list[Datagrams]:
+        try:
+            return session.datagrams_to_send(now)
+        except OSError as error:
+            self._broken_disk(session, error, now)
+            return []
+
+    def _broken_disk(self, session: Session, error: OSError, now: float) -> None:
+        """End the transfers of a session whose files cannot be read or written here."""
+        reason = f"A file could not be used: {error.strerror or error}."
+        for request in self._consent.book.with_peer(session.peer.key):
+            if request.session is session:
+                self._consent.fail(request.id, reason, now)
+
+    def _hello(self, session: Session, start: int, now: float) -> None:
+        """Forget what a peer was asked before its agent was started anew."""
+        key = session.peer.key
+        if self._starts.get(key, start) != start:
+            for old in self._of_peer[key][:-1]:
+                self._drop_session(old, CloseCode.REPLACED, now)
+            self._consent.lost(key, _CLOSED[CloseCode.REPLACED].format(name=session.peer.name), now)
+        self._starts[key] = start
+
+    def _look_after(self, session: Session, now: float) -> None:
+        if session.closed is not None:
+            code, reason = session.closed
+            if code is CloseCode.DONE and not reason and session.proven:
+                self._out.append(session.close_packet(CloseCode.DONE, ""))
+            self._drop_session(session, code, now)
+
+    def _drop_session(self, session: Session, code: CloseCode, now: float) -> None:
+        key = session.peer.key
+        self._sessions.pop(session.established.local_connection_id, None)
+        others = [other for other in self._of_peer.get(key, []) if other is not session]
+        if len(others) == len(self._of_peer.get(key, [])):
+            return  # it was never proven, or is gone already
+        self._of_peer[key] = others
+        if others:
+            return
+        del self._of_peer[key]
+        self._starts.pop(key, None)
+        reason = _CLOSED[code].format(name=session.peer.name)
+        self._consent.lost(key, reason, now)
+        self._events.append(SessionClosed(session.peer, reason))

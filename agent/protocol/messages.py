@@ -1,0 +1,329 @@
+"""What two agents say to each other on a session's control stream, and its bytes.
+
+A message is `length u32 | kind u8 | fields`, all integers big-endian. A text or blob field is a u32 length and its
+bytes. `LAYOUT` of each class gives its fields in order; PROTOCOL.md's table is made from it. Parsing is strict:
+unknown kinds, trailing bytes, over-long fields and bad UTF-8 raise PeerError.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from itertools import pairwise
+from struct import Struct
+from typing import Any, ClassVar, Final, NamedTuple
+
+from agent.protocol.errors import PeerError
+
+REQUEST_SIZE: Final = 16
+TOKEN_SIZE: Final = 16
+MAX_WISH: Final = 600  # bytes
+MAX_REASON: Final = 400  # bytes
+MAX_QUOTE: Final = 64 * 1024  # bytes of UTF-8
+MAX_AUTHOR: Final = 800  # bytes
+MAX_SOURCE: Final = 1600  # bytes
+MAX_PREVIEW: Final = 2048  # bytes
+MAX_FETCH_RANGES: Final = 1024
+MAX_MESSAGE: Final = MAX_QUOTE + MAX_AUTHOR + MAX_SOURCE + 1024
+
+_U32 = Struct(">I")
+
+
+class Field(NamedTuple):
+    """One kind of field: its name in PROTOCOL.md, its writer, and its reader `(data, at) -> (value, at)`."""
+
+    name: str
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes, int], tuple[Any, int]]
+
+
+def _integer(name: str, layout: Struct) -> Field:
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        return layout.unpack_from(data, _need(data, at, layout.size))[0], at + layout.size
+
+    return Field(name, layout.pack, read)
+
+
+def _fixed(size: int) -> Field:
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        return data[_need(data, at, size) : at + size], at + size
+
+    return Field(f"{size} bytes", bytes, read)
+
+
+def _blob(most: int) -> Field:
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        (length,) = _U32.unpack_from(data, _need(data, at, 4))
+        if length > most:
+            raise PeerError("message", "a field is longer than it may be")
+        return data[_need(data, at + 4, length) : at + 4 + length], at + 4 + length
+
+    return Field(f"blob, at most {most}", lambda value: _U32.pack(len(value)) + value, read)
+
+
+def _text(most: int) -> Field:
+    blob = _blob(most)
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        value, at = blob.read(data, at)
+        try:
+            return value.decode("utf-8"), at
+        except UnicodeDecodeError:
+            raise PeerError("message", "a text is not UTF-8") from None
+
+    return Field(f"text, at most {most} bytes", lambda value: blob.write(value.encode("utf-8")), read)
+
+
+def _read_ranges(data: bytes, at: int) -> tuple[Any, int]:
+    (count,) = _U32.unpack_from(data, _need(data, at, 4))
+    if count > MAX_FETCH_RANGES:
+        raise PeerError("message", "too many ranges")
+    pairs = data[_need(data, at + 4, count * 16) : at + 4 + count * 16]
+    ranges = tuple(_RANGE.iter_unpack(pairs))
+    if any(a >= b for a, b in ranges) or any(b >= c for (_, b), (c, _) in pairwise(ranges)):
+        raise PeerError("message", "ranges are not rising")
+    return ranges, at + 4 + count * 16
+
+
+def _write_ranges(ranges: Sequence[tuple[int, int]]) -> bytes:
+    return _U32.pack(len(ranges)) + b"".join(_RANGE.pack(a, b) for a, b in ranges)
+
+
+def _need(data: bytes, at: int, size: int) -> int:
+    if at + size > len(data):
+        raise PeerError("message", "a message ends too early")
+    return at
+
+
+_RANGE = Struct(">QQ")
+U8: Final = _integer("u8", Struct(">B"))
+U32: Final = _integer("u32", _U32)
+U64: Final = _integer("u64", Struct(">Q"))
+REQUEST: Final = _fixed(REQUEST_SIZE)
+TOKEN: Final = _fixed(TOKEN_SIZE)
+DIGEST: Final = _fixed(32)
+WISH: Final = _text(MAX_WISH)
+RANGES: Final = Field("u32 count, then (start u64, stop u64) each", _write_ranges, _read_ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectTo:
+    """May I exchange with you from now on?"""
+
+    KIND: ClassVar = 1
+    LAYOUT: ClassVar = (REQUEST, U32, WISH)
+    request: bytes
+    lifetime: int
+    wish: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskQuote:
+    """May I have a quote?"""
+
+    KIND: ClassVar = 2
+    LAYOUT: ClassVar = (REQUEST, U32, WISH)
+    request: bytes
+    lifetime: int
+    wish: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskImage:
+    """May I have a picture?"""
+
+    KIND: ClassVar = 3
+    LAYOUT: ClassVar = (REQUEST, U32, WISH)
+    request: bytes
+    lifetime: int
+    wish: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferQuote:
+    """Would you like a quote? Taken with Accept; `token` names the exchange on the text link."""
+
+    KIND: ClassVar = 4
+    LAYOUT: ClassVar = (REQUEST, U32, WISH, TOKEN)
+    request: bytes
+    lifetime: int
+    wish: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OfferImage:
+    """Would you like this picture? Taken with Accept, then Fetch."""
+
+    KIND: ClassVar = 5
+    LAYOUT: ClassVar = (REQUEST, U32, WISH, U64, U8, U32, U32, DIGEST, DIGEST, _blob(MAX_PREVIEW))
+    request: bytes
+    lifetime: int
+    wish: str
+    size: int
+    format: int
+    width: int
+    height: int
+    sha256: bytes
+    digests_sha256: bytes
+    preview: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Yes, to a connection or an offer."""
+
+    KIND: ClassVar = 6
+    LAYOUT: ClassVar = (REQUEST,)
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GiveQuote:
+    """Yes, to AskQuote: fetch it over the text link under this token."""
+
+    KIND: ClassVar = 7
+    LAYOUT: ClassVar = (REQUEST, TOKEN)
+    request: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GiveImage:
+    """Yes, to AskImage: this is the picture; Fetch it."""
+
+    KIND: ClassVar = 8
+    LAYOUT: ClassVar = (REQUEST, U64, U8, U32, U32, DIGEST, DIGEST, _blob(MAX_PREVIEW))
+    request: bytes
+    size: int
+    format: int
+    width: int
+    height: int
+    sha256: bytes
+    digests_sha256: bytes
+    preview: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """The last word on a request, from the side that has it."""
+
+    KIND: ClassVar = 9
+    LAYOUT: ClassVar = (REQUEST, U8, _text(MAX_REASON))
+    request: bytes
+    phase: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Please end this request: said to the side that has the last word; a reason means that something failed."""
+
+    KIND: ClassVar = 10
+    LAYOUT: ClassVar = (REQUEST, _text(MAX_REASON))
+    request: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Send these byte ranges of the picture's transfer (digest list first, then the file)."""
+
+    KIND: ClassVar = 11
+    LAYOUT: ClassVar = (REQUEST, U32, RANGES)
+    request: bytes
+    transfer: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchQuote:
+    """The text link does not work: send the quote inside the session."""
+
+    KIND: ClassVar = 12
+    LAYOUT: ClassVar = (REQUEST,)
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A quote, inside the session."""
+
+    KIND: ClassVar = 13
+    LAYOUT: ClassVar = (REQUEST, _text(MAX_QUOTE), _text(MAX_AUTHOR), _text(MAX_SOURCE))
+    request: bytes
+    text: str
+    author: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """We are no longer connected: ask anew before asking for anything."""
+
+    KIND: ClassVar = 14
+    LAYOUT: ClassVar = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First on each session: how often this agent has started. Another number: earlier requests are forgotten."""
+
+    KIND: ClassVar = 15
+    LAYOUT: ClassVar = (U32,)
+    start: int
+
+
+Message = (
+    ConnectTo
+    | AskQuote
+    | AskImage
+    | OfferQuote
+    | OfferImage
+    | Accept
+    | GiveQuote
+    | GiveImage
+    | LastWord
+    | Cancel
+    | Fetch
+    | FetchQuote
+    | Quote
+    | Disconnect
+    | Hello
+)
+
+MESSAGES: Final[dict[int, type[Any]]] = {cls.KIND: cls for cls in Message.__args__}
+
+
+def encode(message: Message) -> bytes:
+    """Encode a message with its length in front."""
+    fields = zip(message.LAYOUT, astuple(message), strict=True)
+    body = bytes([message.KIND]) + b"".join(field.write(value) for field, value in fields)
+    return _U32.pack(len(body)) + body
+
+
+def decode(body: bytes) -> Message:
+    """Decode a message without its length; raises PeerError."""
+    cls = MESSAGES.get(body[0]) if body else None
+    if cls is None:
+        raise PeerError("message", "a message is of no known kind")
+    at = 1
+    values = []
+    for field in cls.LAYOUT:
+        value, at = field.read(body, at)
+        values.append(value)
+    if at != len(body):
+        raise PeerError("message", "a message has trailing bytes")
+    message: Message = cls(*values)
+    return message
+
+
+def split(stream: bytearray) -> Iterator[Message]:
+    """Take the complete messages off the front of `stream`; raises PeerError."""
+    while len(stream) >= 4:
+        (length,) = _U32.unpack_from(stream)
+        if not 0 < length <= MAX_MESSAGE:
+            raise PeerError("message", "a message is empty or longer than it may be")
+        if len(stream) < 4 + length:
+            return
+        body = bytes(stream[4 : 4 + length])
+        del stream[: 4 + length]
+        yield decode(body)

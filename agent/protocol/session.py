@@ -1,0 +1,344 @@
+"""One session with one peer: packets in, packets out, and the parts that make them reliable.
+
+It holds the parts and passes between them: keys, `recovery`, `acks`, `congestion`, `pacing`, `path`, the `control`
+stream and the `transfer`s. It knows nothing of requests: messages come out of `take_messages`, and go in by `say`.
+Used by `endpoint` alone.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from agent.protocol import frames
+from agent.protocol.acks import Received
+from agent.protocol.congestion import Controller
+from agent.protocol.control import ControlIn, ControlOut
+from agent.protocol.errors import PeerError
+from agent.protocol.handshake import Established
+from agent.protocol.keys import EPOCH_SHIFT
+from agent.protocol.messages import Message
+from agent.protocol.pacing import Pacer
+from agent.protocol.packet import OVERHEAD, Address, Datagrams, header_word
+from agent.protocol.path import Path
+from agent.protocol.recovery import Recovery
+from agent.protocol.sealing import PIECE_OVERHEAD, Opener, Sealer, batch_limit
+from agent.protocol.transfer import ReceiveTransfer, SendTransfer
+
+KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
+SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
+IDLE: Final = 120.0  # seconds without need of the session after which it is closed
+EPOCH: Final = 1 << EPOCH_SHIFT
+
+
+class CloseCode(Enum):
+    """Why a session ended, as it stands in a CLOSE frame."""
+
+    DONE = 0  # nothing more to say
+    LEAVING = 1  # the agent stops
+    BROKEN = 2  # the peer broke the protocol
+    LOST = 3  # never sent: the peer fell silent
+    REPLACED = 4  # never sent: the peer began a new session
+
+
+@dataclass(frozen=True, slots=True)
+class ControlBytes:
+    """What a packet carried of the control stream."""
+
+    stream: ControlOut
+    start: int
+    stop: int
+
+    def arrived(self, index: int, count: int) -> None:
+        self.stream.acknowledged(self.start, self.stop)
+
+    def lost(self, index: int, count: int) -> None:
+        self.stream.lost(self.start, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What a batch carried of a transfer: `payload` bytes in each packet but the last."""
+
+    transfer: SendTransfer
+    offset: int
+    stop: int
+    payload: int
+
+    def arrived(self, index: int, count: int) -> None:
+        start = self.offset + index * self.payload
+        self.transfer.arrived(start, min(start + count * self.payload, self.stop))
+
+    def lost(self, index: int, count: int) -> None:
+        start = self.offset + index * self.payload
+        self.transfer.lost(start, min(start + count * self.payload, self.stop))
+
+
+class Nothing:
+    """What a PING carried: it need not be sent again."""
+
+    def arrived(self, index: int, count: int) -> None: ...
+
+    def lost(self, index: int, count: int) -> None: ...
+
+
+NOTHING: Final = Nothing()
+
+
+class Session:
+    """An established session. Its doors are the core's: `receive`, `datagrams_to_send`, `timeout`, `handle_timeout`."""
+
+    def __init__(
+        self,
+        established: Established,
+        address: Address,
+        sealer: Sealer,
+        opener: Opener,
+        random: Callable[[int], bytes],
+        now: float,
+    ) -> None:
+        self.established = established
+        self.peer = established.peer
+        self.path = Path(address)
+        self.control = ControlOut()
+        self.sending: dict[int, SendTransfer] = {}
+        self.receiving: dict[int, ReceiveTransfer] = {}
+        self.touched: set[int] = set()  # transfers that took bytes since the endpoint last looked
+        self.proven = False  # the peer has shown that it holds the keys
+        self.closed: tuple[CloseCode, str] | None = None
+        self.heard = now
+        self.needed = now  # when somebody last had use for the session
+        self._sealer, self._opener, self._random = sealer, opener, random
+        self.word_in = header_word(established.local_connection_id)
+        self._word = header_word(established.remote_connection_id)
+        self._recovery = Recovery(Controller(self.path.datagram_size, now), int.from_bytes(random(4), "big"))
+        self._pacer = Pacer(self.path.datagram_size, now)
+        self._received = Received()
+        self._control_in = ControlIn()
+        self._messages: deque[Message] = deque()
+        self._ping = True  # the first packet proves that we hold the keys
+        self._pinged = now
+        self._paced_until: float | None = None
+        self._next_name = 1
+        self.initiated = False  # we began it: the response has proven the peer
+        self.counter: int | None = None  # of the handshake that the peer began
+
+    # --- verbs ---
+
+    def say(self, message: Message, now: float) -> None:
+        """Send a message, reliably and in order."""
+        self.control.queue(message)
+        self.needed = now
+
+    def take_messages(self) -> list[Message]:
+        """Return the messages that arrived since the last call, in order."""
+        messages, self._messages = list(self._messages), deque()
+        return messages
+
+    def receive_transfer(self, transfer: ReceiveTransfer) -> int:
+        """Expect a transfer; return the name to ask for it by."""
+        name = self._next_name
+        self._next_name += 1
+        if name >= frames.MAX_TRANSFER:
+            raise PeerError("exhausted", "the transfers of this session are used up")
+        self.receiving[name] = transfer
+        return name
+
+    def measured(self, rtt: float) -> None:
+        """Begin with the round trip of the handshake, in seconds."""
+        self._recovery.set_rtt(rtt)
+
+    @property
+    def rtt(self) -> float:
+        """Return the smoothed round trip in seconds."""
+        return self._recovery.smoothed_rtt
+
+    def loss(self, sending: bool) -> float:
+        """Estimate the share of packets lost, 0 to 1: of ours, or of the peer's."""
+        if not sending:
+            return self._received.loss()
+        return self._recovery.bytes_lost / self._recovery.bytes_sent if self._recovery.bytes_sent else 0.0
+
+    def close_packet(self, code: CloseCode, reason: str) -> Datagrams:
+        """Return the one packet that tells the peer that the session has ended."""
+        number = self._recovery.allocate(1)
+        data = self._sealer.packet(self.established.send, self._word, number, frames.encode_close(code.value, reason))
+        return Datagrams(self.path.address, data, len(data))
+
+    # --- packets in ---
+
+    def receive(self, view: memoryview, size: int, address: Address, now: float) -> int:
+        """Take datagrams as long as they are of this session; return how many bytes that was.
+
+        The first must be. Raises PeerError when an authentic one breaks the protocol.
+        """
+        opened, read = self._opener.open(view, size, self.word_in, self.established.receive, self._received)
+        if opened:
+            self.proven, self.heard = True, now
+            newest = self._received.largest
+            eliciting = self._read(opened, address, now)
+            self._record(opened, eliciting, now)
+            if self._received.largest > newest:
+                self.path.heard_from(address, now, self._random)
+        return read
+
+    def _read(self, opened: list[tuple[int, memoryview]], address: Address, now: float) -> int:
+        """Act on the frames; neighbouring pieces of a transfer are stored at once. Return how many want an ACK."""
+        eliciting = 0
+        run: list[memoryview] = []
+        run_word, run_start, run_stop = 0, 0, 0
+        unpack, piece_size = frames.PIECE_HEADER.unpack_from, frames.PIECE_HEADER_SIZE
+        for _, plain in opened:
+            if plain[0] == frames.PIECE and len(plain) > piece_size:
+                eliciting += 1
+                word, offset = unpack(plain)
+                if word != run_word or offset != run_stop:
+                    self._store(run_word, run_start, run)
+                    run, run_word, run_start, run_stop = [], word, offset, offset
+                run.append(plain[piece_size:])
+                run_stop += len(plain) - piece_size
+            else:
+                eliciting += self._read_frames(bytes(plain), address, now)
+        self._store(run_word, run_start, run)
+        return eliciting
+
+    def _store(self, word: int, offset: int, run: list[memoryview]) -> None:
+        name = word & (frames.MAX_TRANSFER - 1)
+        transfer = self.receiving.get(name)
+        if run and transfer is not None:
+            transfer.receive(offset, run)
+            self.touched.add(name)
+
+    def _read_frames(self, plain: bytes, address: Address, now: float) -> bool:
+        eliciting = False
+        for frame in frames.parse(plain):
+            match frame:
+                case frames.Ack():
+                    self._recovery.acknowledged(frame, now)
+                    continue
+                case frames.Control(offset, data):
+                    self._messages.extend(self._control_in.receive(offset, data))
+                case frames.Close(code, reason):
+                    self.closed = (CloseCode(min(code, CloseCode.BROKEN.value)), reason)
+                case frames.PathChallenge(data):
+                    self.path.challenged(address, data)
+                case frames.PathResponse(data):
+                    if self.path.responded(data):
+                        self._recovery.controller.on_path_change(now)
+                case frames.Ping():
+                    pass
+            eliciting = True
+        return eliciting
+
+    def _record(self, opened: list[tuple[int, memoryview]], eliciting: int, now: float) -> None:
+        first = stop = opened[0][0]
+        for number, _ in opened:
+            if number != stop:
+                self._received.add(first, stop - first, eliciting, now)
+                first, eliciting = number, min(eliciting, 1)
+            stop = number + 1
+        self._received.add(first, stop - first, eliciting, now)
+
+    # --- packets out ---
+
+    def datagrams_to_send(self, now: float) -> list[Datagrams]:
+        """Return what may leave now: control packets first, then at most one batch of a transfer."""
+        out = []
+        while (packet := self._control_packet(now)) is not None:
+            out.append(packet)
+        batch = self._batch(now)
+        if batch is not None:
+            out.append(batch)
+        return out
+
+    def _control_packet(self, now: float) -> Datagrams | None:
+        if (answer := self.path.take_response()) is not None:
+            return self._path_packet(frames.PATH_RESPONSE, *answer, now)
+        if (challenge := self.path.take_challenge(now)) is not None:
+            return self._path_packet(frames.PATH_CHALLENGE, *challenge, now)
+        probing = self._recovery.probes > 0
+        has_room = probing or self._recovery.room() >= self.path.datagram_size
+        says = self.control.waiting() and has_room
+        pings = self._ping or (probing and not says and not self._has_pieces())
+        due = self._received.deadline is not None and self._received.deadline <= now
+        if not (says or pings or due):
+            return None
+        plain = b""
+        if self._received.deadline is not None:
+            plain = frames.encode_ack(*self._received.acknowledge(now))
+        if not (says or pings):
+            return self._seal(plain, None, self.path.address, now)
+        if pings:
+            self._ping = False
+            plain += frames.encode_ping()
+        if not says:
+            return self._seal(plain, NOTHING, self.path.address, now)
+        room = self.path.datagram_size - OVERHEAD - len(plain) - frames.CONTROL_HEADER_SIZE
+        offset, data = self.control.take(room)
+        content = ControlBytes(self.control, offset, offset + len(data))
+        return self._seal(plain + frames.encode_control(offset, data), content, self.path.address, now)
+
+    def _path_packet(self, kind: int, address: Address, data: bytes, now: float) -> Datagrams:
+        return self._seal(frames.encode_path(kind, data), NOTHING, address, now)
+
+    def _seal(self, plain: bytes, content: ControlBytes | Nothing | None, address: Address, now: float) -> Datagrams:
+        number = self._recovery.allocate(1)
+        data = self._sealer.packet(self.established.send, self._word, number, plain)
+        if content is not None:
+            self._recovery.sent(number, 1, len(data), content, now)
+        return Datagrams(address, data, len(data))
+
+    def _has_pieces(self) -> bool:
+        return any(transfer.waiting() for transfer in self.sending.values())
+
+    def _batch(self, now: float) -> Datagrams | None:
+        """Seal a batch of the transfer whose turn it is, as far as window and pacing allow."""
+        self._paced_until = None
+        name = next((name for name, transfer in self.sending.items() if transfer.waiting()), None)
+        recovery, size = self._recovery, self.path.datagram_size
+        if name is None:
+            recovery.controller.on_app_limited(recovery.in_flight)
+            return None
+        rate = recovery.controller.rate
+        if recovery.probes:
+            most = recovery.probes
+        else:
+            by_window = recovery.room() // size
+            if by_window < 1:
+                return None
+            most = min(by_window, (self._pacer.budget(now, rate) + 1) // size, batch_limit(size))
+            if most < 1:
+                self._paced_until = self._pacer.next_time(now, size, rate)
+                return None
+        transfer = self.sending.pop(name)
+        self.sending[name] = transfer  # to the end of the queue: transfers take turns
+        first = recovery.allocate(0)
+        most = min(most, EPOCH - first % EPOCH)
+        batch = self._sealer.pieces(self.established.send, self._word, first, size, name, transfer, most)
+        recovery.allocate(batch.packets)
+        content = Pieces(transfer, batch.offset, batch.offset + batch.length, size - PIECE_OVERHEAD)
+        recovery.sent(first, batch.packets, size, content, now)
+        self._pacer.spent(len(batch.data))
+        self.needed = now
+        return Datagrams(self.path.address, batch.data, size)
+
+    # --- timers ---
+
+    def timeout(self) -> float:
+        """Return when `handle_timeout` must be called at the latest."""
+        times = [max(self.heard, self._pinged) + KEEPALIVE, self.heard + SILENCE, self.needed + IDLE]
+        for time in (self._received.deadline, self._recovery.timeout(), self._paced_until, self.path.timeout()):
+            if time is not None:
+                times.append(time)
+        return min(times)
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on what is due: losses, probes, the question whether the peer is there, and the end."""
+        self._recovery.handle_timeout(now)
+        if now >= self.heard + SILENCE:
+            self.closed = (CloseCode.LOST, "")
+        elif now >= self.needed + IDLE:
+            self.closed = (CloseCode.DONE, "")
+        elif now >= max(self.heard, self._pinged) + KEEPALIVE:
+            self._ping, self._pinged = True, now
