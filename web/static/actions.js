@@ -1,0 +1,130 @@
+/* Owns what each click means: a call to the agent, a step of our own state, or both.
+   Knows no elements. A call under way, and the sentence it failed with, stand in state.forms under its key. */
+
+import { CallError, uploadImage } from "./connection.js";
+import { EVENTS } from "./events.js";
+import { size } from "./format.js";
+import { form } from "./state.js";
+import { texts } from "./texts.js";
+
+const { calls } = EVENTS;
+const NOTICE_SECONDS = { info: 6, warning: 12, error: 20 };
+const SEARCH_PAUSE = 200; // milliseconds without a key until the rendezvous is asked
+
+export function makeActions(call, dispatch, current) {
+  let ids = 0;
+  let searching;
+
+  /** Run one call in place: buttons of `key` wait, and its error is shown where they are. */
+  async function run(key, work) {
+    if (form(current(), key).busy) return false;
+    dispatch("form", { key, busy: true, error: "" });
+    try {
+      await work();
+      dispatch("form", { key, busy: false, error: "" });
+      return true;
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      dispatch("form", { key, busy: false, error: error.message });
+      return false;
+    }
+  }
+
+  async function list(after) {
+    const { query } = current().list;
+    try {
+      const { people, next } = await call(calls.list_people, { query, ...(after && { after }) });
+      dispatch("listed", { query, more: Boolean(after), people, next });
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      dispatch("list_failed", null);
+    }
+  }
+
+  async function loadTimeline(peer, before) {
+    await run(`timeline:${peer}`, async () => {
+      const { entries, next } = await call(calls.get_timeline, { peer, ...(before && { before }) });
+      dispatch("timeline", { peer, entries, next, older: Boolean(before) });
+    });
+  }
+
+  async function upload(file) {
+    const id = ++ids;
+    dispatch("upload", { id, name: file.name, status: "busy", message: texts.uploading });
+    const limit = current().settings.limits?.image_bytes;
+    try {
+      if (file.size > limit) {
+        throw new CallError("too_large", texts.uploadTooLarge.replace("{limit}", size(limit)));
+      }
+      await uploadImage(file);
+      dispatch("upload", { id, status: "added", message: texts.added });
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      dispatch("upload", { id, status: "refused", message: error.message });
+    }
+  }
+
+  const act = {
+    signUp: (name) => run("sign_up", () => call(calls.sign_up, { name })),
+
+    search(query) {
+      dispatch("search", query);
+      clearTimeout(searching);
+      searching = setTimeout(list, SEARCH_PAUSE);
+    },
+    listPeople: () => list(),
+    morePeople: () => list(current().list.next),
+
+    /** Load what a conversation needs; an address may name somebody who is not on the list. */
+    async openPerson(peer) {
+      await loadTimeline(peer);
+      await run(`person:${peer}`, async () => {
+        const { person } = await call(calls.get_person, { name: peer });
+        dispatch("met", person);
+      });
+    },
+    older: (peer) => loadTimeline(peer, current().timelines[peer]?.next),
+    whole: (peer) => loadTimeline(peer),
+
+    ask: (kind, peer, wish) =>
+      run(`ask:${peer}`, () => {
+        const name = { connection: calls.connect_to, quote: calls.ask_quote, image: calls.ask_image }[kind];
+        return call(name, { peer, ...(wish && { wish }) });
+      }),
+    async offer(peer, item) {
+      const name = { quote: calls.offer_quote, image: calls.offer_image }[item.kind];
+      if (await run("offer", () => call(name, { peer, item: item.item }))) dispatch("dialog", null);
+    },
+    disconnect: (peer) => run(`ask:${peer}`, () => call(calls.disconnect_from, { peer })),
+    cancel: (request) => run(`request:${request}`, () => call(calls.cancel, { request })),
+    answer: (request, accept, item) =>
+      run(`request:${request}`, () => call(calls.answer, { request, accept, ...(item && { item }) })),
+
+    addQuote: (quote) => run("add_quote", () => call(calls.add_quote, quote)),
+    async removeItem(item) {
+      if (await run(`item:${item}`, () => call(calls.remove_item, { item }))) dispatch("removing", null);
+    },
+    askRemoval: (item) => dispatch("removing", item),
+    async addImages(files) {
+      dispatch("shelf", "image");
+      for (const file of files) await upload(file); // one by one: the agent checks each in a child process
+    },
+    uploadsSeen: () => dispatch("uploads_seen", null),
+    showShelf: (kind) => dispatch("shelf", kind),
+
+    openDialog(dialog) {
+      dispatch("form", { key: dialog.kind, busy: false, error: "" });
+      dispatch("dialog", dialog);
+    },
+    closeDialog: () => dispatch("dialog", null),
+    fail: (key, error) => dispatch("form", { key, busy: false, error }),
+
+    notice({ level, message }) {
+      const id = ++ids;
+      dispatch("notice", { id, level, message });
+      setTimeout(() => dispatch("notice_seen", id), 1000 * (NOTICE_SECONDS[level] ?? NOTICE_SECONDS.error));
+    },
+    noticeSeen: (id) => dispatch("notice_seen", id),
+  };
+  return act;
+}

@@ -1,0 +1,69 @@
+/* Owns the line to the agent: Socket.IO for calls and news, fetch for uploads.
+   Calls are promises: they give the agent's answer, or reject with a sentence for the person. */
+
+import { EVENTS } from "./events.js";
+import { texts } from "./texts.js";
+import { io } from "./vendor/socket.io.esm.min.js";
+
+const PATIENCE = 15_000; // milliseconds until an unanswered call is given up
+
+/** A call that the agent refused, or that did not reach it: `code` of the contract, `message` to show. */
+export class CallError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Connect, for as long as the page lives. `onNews(name, value)` and `onLink(state)` are told what happens. */
+export function openConnection(onNews, onLink) {
+  const socket = io({
+    transports: ["websocket", "polling"],
+    tryAllTransports: true,
+    reconnectionDelay: 300,
+    reconnectionDelayMax: 2000,
+  });
+  for (const name of Object.values(EVENTS.news)) socket.on(name, (value) => onNews(name, value));
+  socket.on("connect", () => onLink("up"));
+  socket.on("disconnect", (reason) => {
+    onLink("down");
+    if (reason === "io server disconnect") socket.connect(); // the one case that it leaves to us
+  });
+  socket.on("connect_error", async () => onLink((await isLetIn()) ? "down" : "locked"));
+
+  return async function call(name, value = {}) {
+    if (!socket.connected) throw new CallError("unreachable", texts.agentGone);
+    let answer;
+    try {
+      answer = await socket.timeout(PATIENCE).emitWithAck(name, value);
+    } catch {
+      throw new CallError("unreachable", socket.connected ? texts.noAnswer : texts.agentGone);
+    }
+    if (!answer.ok) throw new CallError(answer.error.code, answer.error.message);
+    return answer;
+  };
+}
+
+/** Whether the agent still accepts this page's cookie, as far as can be told. */
+async function isLetIn() {
+  try {
+    return (await fetch("/", { method: "HEAD", cache: "no-store" })).status !== 401;
+  } catch {
+    return true; // no agent at all: another matter
+  }
+}
+
+/** Add one picture to what I offer; the file travels over HTTP, never over Socket.IO. */
+export async function uploadImage(file) {
+  const body = new FormData();
+  body.append("image", file);
+  let response;
+  try {
+    response = await fetch("/library/images", { method: "POST", body });
+  } catch {
+    throw new CallError("unreachable", texts.agentGone);
+  }
+  if (response.ok) return response.json();
+  const answer = await response.json().catch(() => null); // a 413 of the server itself may not be JSON
+  throw new CallError(answer?.error?.code ?? "bad_request", answer?.error?.message ?? texts.uploadFailed);
+}

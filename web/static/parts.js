@@ -1,0 +1,109 @@
+/* Owns the small pieces that several regions of the page are built from. Each gives a description for patch(). */
+
+import { h, isolated, phrase } from "./dom.js";
+import { moment, number } from "./format.js";
+import { form } from "./state.js";
+import { texts } from "./texts.js";
+
+const HUES = 8;
+
+/** A button with a name; while its call is under way it keeps the focus but does nothing. */
+export function button(label, onclick, { look = "", icon = "", busy = false, disabled = false, ...props } = {}) {
+  return h(
+    `button.button`,
+    {
+      type: "button",
+      class: look,
+      disabled,
+      "aria-disabled": busy && "true",
+      onclick: (event) => busy || onclick(event),
+      ...props,
+    },
+    icon && h(`span.icon.icon-${icon}`, { "aria-hidden": "true" }),
+    h("span", null, label),
+  );
+}
+
+/** A button that shows only its icon; its name is for those who hear it or point at it. */
+export const iconButton = (label, icon, onclick, props = {}) =>
+  h(
+    "button.icon-button",
+    { type: "button", title: label, "aria-label": label, onclick, ...props },
+    h(`span.icon.icon-${icon}`, { "aria-hidden": "true" }),
+  );
+
+/** The sentence that a call failed with, beside the button that made it. */
+export function failure(state, key) {
+  const { error } = form(state, key);
+  return error && h("p.failure", { role: "alert", dir: "auto" }, error);
+}
+
+/** First letter on a colour that belongs to the key. */
+export function avatar(name, fingerprint = "") {
+  let sum = 0;
+  for (const letter of fingerprint || name) sum = (sum * 31 + letter.codePointAt(0)) % 65_521;
+  const first = [...name][0]?.toLocaleUpperCase() ?? "?";
+  return h(`span.avatar.hue-${sum % HUES}`, { "aria-hidden": "true" }, first);
+}
+
+export function presence(person) {
+  const where = person.connected ? "connected" : person.online ? "online" : "offline";
+  const seen = where === "offline" && person.last_seen;
+  return h(
+    "span.presence",
+    { "data-presence": where },
+    h("span.dot", { "aria-hidden": "true" }),
+    h("span.presence-text", null, texts[where], seen && [" · ", phrase(texts.lastSeen, { time: moment(seen) })]),
+  );
+}
+
+export const countdown = (until) =>
+  h("span.countdown", { until: String(until), role: "timer", "aria-label": texts.timeLeft });
+
+export const badge = (count) =>
+  count > 0 &&
+  h(
+    "span.badge",
+    null,
+    h("span", { "aria-hidden": "true" }, number(count)),
+    h("span.unseen", null, texts.waitingCount(count)),
+  );
+
+export const wishText = (wish) => wish && h("p.wish", { dir: "auto" }, "“", wish, "”");
+
+/** A quote, set as one. */
+export function quotation(quote, more) {
+  const author = quote.author || texts.unknownAuthor;
+  return h(
+    "figure.quote",
+    null,
+    h("blockquote", { dir: "auto" }, quote.text, quote.cut && " …"),
+    h(
+      "figcaption",
+      { dir: "auto" },
+      "— ",
+      quote.source ? phrase(texts.quoteFrom, { author, source: h("cite", null, isolated(quote.source)) }) : isolated(author),
+    ),
+    quote.cut && more && button(texts.showWhole, more, { look: "quiet" }),
+  );
+}
+
+/** One of two halves, chosen with buttons. */
+export const shelves = (shown, counts, choose) =>
+  h(
+    "div.shelves",
+    { role: "group", "aria-label": texts.offer },
+    ["quote", "image"].map((kind) =>
+      h(
+        "button.shelf",
+        { key: kind, type: "button", "aria-pressed": String(shown === kind), onclick: () => choose(kind) },
+        kind === "quote" ? texts.quotes : texts.pictures,
+        h("span.count", null, number(counts[kind])),
+      ),
+    ),
+  );
+
+export const itemsOf = (state, kind) => state.library.filter((item) => item.kind === kind);
+
+/** What a picture is called in a sentence or an alternative text. */
+export const pictureName = (item) => item.name || texts.picture;

@@ -1,0 +1,102 @@
+/* Owns what opens above the page: choosing what to offer, and a picture seen large. */
+
+import { h, phrase } from "./dom.js";
+import { number, size } from "./format.js";
+import { button, failure, iconButton, itemsOf, pictureName, quotation, shelves } from "./parts.js";
+import { saveLink } from "./render_entry.js";
+import { form } from "./state.js";
+import { texts } from "./texts.js";
+
+export function renderDialog(state, act) {
+  const { dialog } = state;
+  const request = dialog?.kind === "picture" && state.requests[dialog.request];
+  if (dialog?.kind === "offer") return offerDialog(state, act, dialog.peer);
+  return request ? pictureDialog(act, request) : null;
+}
+
+/** A dialog that Escape, its cross, and a click beside it close. */
+const dialogBox = (look, title, act, ...content) =>
+  h(
+    "dialog",
+    {
+      key: look,
+      class: look,
+      "aria-labelledby": "dialog-title",
+      onclose: act.closeDialog,
+      onclick: (event) => event.target === event.currentTarget && event.target.close(),
+    },
+    h(
+      "div.dialog-inner",
+      null,
+      h(
+        "header",
+        null,
+        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, title),
+        iconButton(texts.close, "close", act.closeDialog),
+      ),
+      content,
+    ),
+  );
+
+function offerDialog(state, act, peer) {
+  const items = itemsOf(state, state.shelf);
+  const { busy } = form(state, "offer");
+  const counts = { quote: itemsOf(state, "quote").length, image: itemsOf(state, "image").length };
+  const submit = (event) => {
+    event.preventDefault();
+    const chosen = new FormData(event.target).get("choice");
+    const item = state.library.find((one) => one.item === chosen);
+    if (!item) act.fail("offer", texts.chooseFirst);
+    else if (!busy) act.offer(peer, item);
+  };
+  return dialogBox(
+    "offering",
+    phrase(texts.offerTo, { name: peer }),
+    act,
+    h("p.hint", null, phrase(texts.offerToHint, { name: peer })),
+    shelves(state.shelf, counts, act.showShelf),
+    h(
+      "form",
+      { onsubmit: submit },
+      h(
+        "div.scroll",
+        { key: state.shelf },
+        items.length === 0 && h("p.empty", null, texts.offerEmpty),
+        h("ul.items", { class: state.shelf === "image" && "gallery" }, items.map(choice)),
+      ),
+      failure(state, "offer"),
+      h(
+        "div.actions",
+        null,
+        button(texts.offerGo, () => {}, { look: "primary", type: "submit", busy, disabled: items.length === 0 }),
+        button(texts.cancel, act.closeDialog),
+      ),
+    ),
+  );
+}
+
+const choice = (item) =>
+  h(
+    "li",
+    { key: item.item },
+    h(
+      "label.item.choice",
+      { "data-item": item.item },
+      h("input.unseen", { type: "radio", name: "choice", value: item.item }),
+      item.kind === "quote" ? quotation(item) : h("img", { src: item.url, alt: pictureName(item), loading: "lazy", decoding: "async" }),
+    ),
+  );
+
+function pictureDialog(act, request) {
+  const { image, peer, verb, direction } = request;
+  const mine = (verb === "ask") === (direction === "in");
+  const facts = { format: image.format, width: number(image.width), height: number(image.height), size: size(image.bytes) };
+  const title = phrase(mine ? texts.pictureTo : texts.pictureFrom, { name: peer });
+  return dialogBox(
+    "viewer",
+    title,
+    act,
+    h("img.large", { src: image.url, alt: "", width: image.width, height: image.height }),
+    h("footer", null, h("span", null, phrase(texts.imageFacts, facts)), saveLink(request)),
+  );
+}
