@@ -1,0 +1,293 @@
+"""What this person offers, and the pictures that they have received: on disk, by content.
+
+Owns `library.db` (quotes and the facts of pictures), `images/<sha256>` and `incoming/`. A name on
+disk comes from a hash or from a request's number, never from a peer or an upload. A picture counts
+once its row is written; a file without one is what an interrupted program left, and is removed at
+the next start. Asks nobody and tells nobody: consent is decided elsewhere. Plain Python: used by the
+agent's composition root, and by tests without any event loop.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import random
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from agent import images, starter
+from agent.database import Database, disk_error, private_folder
+from agent.images import ImageFacts
+from agent.parts import Announcement, ImageSink, ImageSource
+from agent.protocol.errors import UsageError
+from agent.quotes import Quote, checked_quote
+
+ITEMS_SHOWN: Final = 300
+TEXT_SHOWN: Final = 280
+_MEGABYTE: Final = 1024 * 1024
+_REQUEST: Final = re.compile(r"[0-9a-f]{32}")
+
+_STEPS: Final = (
+    """
+    CREATE TABLE images (
+        sha256 TEXT PRIMARY KEY, format TEXT NOT NULL, width INTEGER NOT NULL,
+        height INTEGER NOT NULL, frames INTEGER NOT NULL, size INTEGER NOT NULL,
+        preview BLOB NOT NULL, digests BLOB NOT NULL, received INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE items (
+        position INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL CHECK (kind IN ('quote', 'image')),
+        text TEXT, author TEXT, source TEXT,
+        sha256 TEXT REFERENCES images (sha256), name TEXT
+    ) STRICT;
+    CREATE TABLE notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT
+    """,
+)
+_ITEMS: Final = """
+    SELECT item, kind, text, author, source, name, sha256, width, height, format, size AS bytes
+    FROM items LEFT JOIN images USING (sha256)
+"""
+# `received` stays 1 once it is: the picture then outlives its item.
+_ADD_IMAGE: Final = """
+    INSERT INTO images (format, width, height, frames, size, sha256, digests, preview, received)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, {received})
+    ON CONFLICT (sha256) DO UPDATE SET received = max(received, excluded.received)
+"""
+_SET_NOTE: Final = """
+    INSERT INTO notes (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+
+
+class Readable(Protocol):
+    """What an upload must be able to do."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Library:
+    """One person's collection in one folder; a second `Library` on it at once is the caller's mistake."""
+
+    def __init__(self, folder: Path) -> None:
+        private_folder(folder)
+        self._images = private_folder(folder / "images")
+        self._incoming = private_folder(folder / "incoming")
+        self._db = Database(folder / "library.db", _STEPS)
+        self._tidy()
+
+    def close(self) -> None:
+        """Close the database; open pictures stay open."""
+        self._db.close()
+
+    # What is offered
+
+    def items(self) -> list[dict[str, object]]:
+        """Return what is offered, newest first, as the page sees it: at most 300, texts cut to 280."""
+        rows = self._db.rows(f"{_ITEMS} ORDER BY position DESC LIMIT ?", (ITEMS_SHOWN,))
+        return [_as_json(row, cut=TEXT_SHOWN) for row in rows]
+
+    def item(self, item: object) -> dict[str, object]:
+        """Return one item, its text whole; `UsageError` `bad_request` if there is none."""
+        return _as_json(self._row(item), cut=None)
+
+    def random_item(self, kind: str, chooser: random.Random | None = None) -> dict[str, object]:
+        """Pick one quote or image (`kind`) of all that are offered."""
+        rows = self._db.rows("SELECT item FROM items WHERE kind = ?", (kind,))
+        if not rows:
+            thing = "picture" if kind == "image" else "quote"
+            raise UsageError("bad_request", f"You have no {thing} to give: add one first.")
+        (item,) = (chooser or random.SystemRandom()).choice(rows)
+        return self.item(item)
+
+    def add_quote(self, text: object, author: object, source: object = None) -> dict[str, object]:
+        """Add a quote; one that is there already stays where it is. Raises as `checked_quote` does."""
+        quote = checked_quote(text, author, source)
+        self._add_quotes([quote])
+        return self.item(quote.item)
+
+    def add_image(self, stream: Readable, filename: str | None = None) -> dict[str, object]:
+        """Add a picture from a stream of bytes; one that is there already is the same item.
+
+        `filename` is for people to read, and decides nothing. Raises `UsageError` `too_large`,
+        `unsupported_image` or `limit`; nothing is left behind then.
+        """
+        upload = self._incoming / f"{secrets.token_hex(16)}.upload"
+        try:
+            _copy(stream, upload)
+            facts = images.inspect(upload)
+            item = facts.sha256[:32]
+            with self._db.change() as db:
+                db.execute(_ADD_IMAGE.format(received=0), _values(facts))
+                db.execute(
+                    "INSERT OR IGNORE INTO items (item, kind, sha256, name) VALUES (?, 'image', ?, ?)",
+                    (item, facts.sha256, _shown_name(filename)),
+                )
+                upload.replace(self._images / facts.sha256)
+        except OSError as error:
+            raise disk_error(error, "the picture") from error
+        finally:
+            with contextlib.suppress(OSError):
+                upload.unlink(missing_ok=True)
+        return self.item(item)
+
+    def remove_item(self, item: object) -> None:
+        """Stop offering an item; a picture goes from the disk unless it was also received."""
+        row = self._row(item)
+        with self._db.change() as db:
+            db.execute("DELETE FROM items WHERE item = ?", (row["item"],))
+            left = db.execute("DELETE FROM images WHERE sha256 = ? AND NOT received", (row["sha256"],))
+        if left.rowcount:
+            with contextlib.suppress(OSError):  # what stays is removed at the next start
+                (self._images / row["sha256"]).unlink(missing_ok=True)
+
+    def ensure_starter(self, on_item: Callable[[dict[str, object]], object]) -> None:
+        """Put in the starter collection, once for each folder; what was removed does not come back.
+
+        Takes seconds, most of them in child processes: run it beside everything else. `on_item` gets
+        the newest item after the quotes (all at once) and after each picture. Goes on where it
+        was interrupted.
+        """
+        done = self._note("starter")  # 0, then 1 for the quotes and 1 for each picture
+        if done == 0:
+            quotes = [checked_quote(*fields) for fields in starter.quotes()]
+            self._add_quotes(quotes, note=("starter", 1))
+            on_item(self.item(quotes[-1].item))
+            done = 1
+        names = starter.PICTURES[done - 1 :]
+        with contextlib.closing(starter.draw(names)) as pictures:
+            for name, picture in zip(names, pictures, strict=False):
+                item = self.add_image(io.BytesIO(picture), name)
+                done += 1
+                self._set_note("starter", done)
+                on_item(item)
+
+    # Pictures as files
+
+    def open_image(self, item: object) -> ImageSource:
+        """Open an offered picture for reading; close it when done."""
+        row = self._row(item)
+        if row["kind"] != "image":
+            raise UsageError("bad_request", "This item is not a picture.")
+        found = self._db.row("SELECT * FROM images WHERE sha256 = ?", (row["sha256"],))
+        if found is None:
+            raise UsageError("bad_request", "This picture is no longer there.")
+        fields = {field.name: found[field.name] for field in dataclasses.fields(ImageFacts)}
+        try:
+            return ImageSource(self._images / row["sha256"], ImageFacts(**fields))
+        except OSError as error:
+            raise UsageError("bad_request", "This picture is no longer on the disk.") from error
+
+    def media(self, sha256: str) -> tuple[Path, str] | None:
+        """Return path and MIME type of a finished picture, offered or received; None if there is none."""
+        row = self._db.row("SELECT sha256, format FROM images WHERE sha256 = ?", (sha256,))
+        if row is None:
+            return None
+        path = self._images / row["sha256"]
+        return (path, images.MIME[row["format"]]) if path.is_file() else None
+
+    def begin_receiving(
+        self,
+        request: str,
+        size: int,
+        sha256: str,
+        digests_sha256: str,
+        format: str,
+        width: int,
+        height: int,
+    ) -> ImageSink:
+        """Make room for a picture that was accepted, or go on with what has arrived of the same one.
+
+        Hashes are in hex. Raises `UsageError` for what cannot be a picture, or has no room.
+        """
+        if not _REQUEST.fullmatch(request):
+            raise UsageError("bad_request", "This is not the number of a request.")
+        announced = Announcement(size, sha256, digests_sha256, format, width, height)
+        announced.check()
+        return ImageSink(self._incoming, request, announced, self._keep_received)
+
+    def discard_unfinished(self, keep: Collection[str] = ()) -> None:
+        """Remove what has arrived for requests that are not in `keep`."""
+        for path in self._incoming.iterdir():
+            if path.suffix in (".part", ".bitmap") and path.stem not in keep:
+                path.unlink(missing_ok=True)
+
+    def _keep_received(self, path: Path, facts: ImageFacts) -> None:
+        with self._db.change() as db:
+            db.execute(_ADD_IMAGE.format(received=1), _values(facts))
+            path.replace(self._images / facts.sha256)
+
+    # Rows
+
+    def _row(self, item: object) -> sqlite3.Row:
+        row = self._db.row(f"{_ITEMS} WHERE item = ?", (item,)) if isinstance(item, str) else None
+        if row is None:
+            raise UsageError("bad_request", "There is no such item in your collection.")
+        return row
+
+    def _add_quotes(self, quotes: Sequence[Quote], note: tuple[str, int] | None = None) -> None:
+        with self._db.change() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO items (item, kind, text, author, source) VALUES (?, 'quote', ?, ?, ?)",
+                [(quote.item, quote.text, quote.author, quote.source) for quote in quotes],
+            )
+            if note is not None:
+                db.execute(_SET_NOTE, note)
+
+    def _note(self, name: str) -> int:
+        row = self._db.row("SELECT value FROM notes WHERE name = ?", (name,))
+        return row["value"] if row else 0
+
+    def _set_note(self, name: str, value: int) -> None:
+        with self._db.change() as db:
+            db.execute(_SET_NOTE, (name, value))
+
+    def _tidy(self) -> None:
+        """Make the files and the rows agree after whatever happened: neither is there alone."""
+        for upload in self._incoming.glob("*.upload"):
+            upload.unlink(missing_ok=True)
+        known = {row["sha256"] for row in self._db.rows("SELECT sha256 FROM images")}
+        there = {path.name for path in self._images.iterdir()}
+        for name in there - known:
+            (self._images / name).unlink(missing_ok=True)
+        if gone := [(name,) for name in known - there]:
+            with self._db.change() as db:
+                db.executemany("DELETE FROM items WHERE sha256 = ?", gone)
+                db.executemany("DELETE FROM images WHERE sha256 = ?", gone)
+
+
+def _as_json(row: sqlite3.Row, cut: int | None) -> dict[str, object]:
+    shown: dict[str, object] = {"item": row["item"], "kind": row["kind"]}
+    if row["kind"] == "quote":
+        return shown | Quote(row["text"], row["author"], row["source"]).as_json(cut)
+    shown["url"] = f"/media/{row['sha256']}"
+    shown |= {key: row[key] for key in ("width", "height", "format", "bytes", "sha256")}
+    return shown | {"name": row["name"]} if row["name"] else shown
+
+
+def _values(facts: ImageFacts) -> tuple[object, ...]:
+    return tuple(getattr(facts, field.name) for field in dataclasses.fields(ImageFacts))
+
+
+def _copy(stream: Readable, path: Path) -> None:
+    """Write the stream to a new file; give other green threads a turn for each megabyte."""
+    left = images.MAX_BYTES
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb") as file:
+        while data := stream.read(min(_MEGABYTE, left + 1)):
+            left -= len(data)
+            if left < 0:
+                raise images.too_many_bytes()
+            file.write(data)
+            time.sleep(0)  # which eventlet makes a switch
+
+
+def _shown_name(filename: str | None) -> str | None:
+    """Keep of a file's name what can be shown: its last part, printable, of at most 100 characters."""
+    last = re.split(r"[/\\]", filename or "")[-1]
+    shown = "".join(sign for sign in last if sign.isprintable()).strip()
+    return shown[:100] or None
