@@ -12,6 +12,11 @@ BURST_BYTES_MAX: Final = 65_536
 CATCH_UP_SECONDS: Final = 0.01  # a timer that is later than this loses the rest
 
 
+def burst_bytes(rate: float, datagram_size: int) -> float:
+    """Return the bytes that may leave at once at this rate (bytes/s)."""
+    return max(2.0 * datagram_size, min(rate * BURST_SECONDS, BURST_BYTES_MAX))
+
+
 class Pacer:
     """A token bucket; all times are the seconds of one monotonic clock, all sizes bytes."""
 
@@ -23,10 +28,6 @@ class Pacer:
         self._at = now
         self._promised: float | None = None
 
-    def burst(self, rate: float) -> float:
-        """Return the bytes that may leave at once at this rate (bytes/s)."""
-        return max(2.0 * self.datagram_size, min(rate * BURST_SECONDS, BURST_BYTES_MAX))
-
     def budget(self, now: float, rate: float) -> int:
         """Return the bytes that may leave now; report what left with `spent`.
 
@@ -34,7 +35,7 @@ class Pacer:
         by which the timer asked for with `next_time` is late is not lost: it comes on top.
         """
         tokens = self._tokens + (now - self._at) * rate
-        limit = self.burst(rate)
+        limit = burst_bytes(rate, self.datagram_size)
         if self._promised is not None and now >= self._promised:
             limit += min(now - self._promised, CATCH_UP_SECONDS) * rate
             self._promised = None
@@ -48,6 +49,6 @@ class Pacer:
 
     def next_time(self, now: float, size: int, rate: float) -> float:
         """Return when `size` bytes, or one burst if that is less, may leave; `now` if they may."""
-        missing = min(size, self.burst(rate)) - self._tokens - (now - self._at) * rate
+        missing = min(size, burst_bytes(rate, self.datagram_size)) - self._tokens - (now - self._at) * rate
         self._promised = now + max(0.0, missing) / rate
         return self._promised

@@ -1,0 +1,58 @@
+"""Delivery rate: how fast the path brought data to the other side, measured at acknowledgements.
+
+Owns the counters of draft-cheng-iccrg-delivery-rate-estimation-02 and the snapshot of them that is
+kept with every run of packets. It judges nothing: congestion.py decides what a sample means.
+"""
+
+from collections.abc import Sequence
+
+Sent = tuple[int, float, float, float, bool]
+"""What is remembered of a run of packets that left together: the bytes delivered by then, when the
+last of those were acknowledged, when the run that they ended had left, when this run left, and
+whether the sender lacked data."""
+
+
+class DeliveryRate:
+    """Samples of the delivery rate; times in seconds, sizes in bytes."""
+
+    __slots__ = ("_at", "_first_sent_at", "_limited_until", "delivered", "limited", "prior", "size")
+
+    def __init__(self, now: float) -> None:
+        self.delivered = 0  # bytes acknowledged since the beginning
+        self.size = 0  # of which by the last acknowledgement
+        self.prior = 0  # `delivered` when the newest packet of the last acknowledgement left
+        self.limited = False  # whether that packet left while there was not enough to send
+        self._at = now
+        self._first_sent_at = now
+        self._limited_until = 0
+
+    def on_sent(self, now: float, in_flight: int) -> Sent:
+        """Return the snapshot to keep with what leaves now (section 3.2)."""
+        if not in_flight:
+            self._first_sent_at = self._at = now
+        limited = self.delivered < self._limited_until
+        return self.delivered, self._at, self._first_sent_at, now, limited
+
+    def on_app_limited(self, in_flight: int) -> None:
+        """Mark what leaves before all that is in flight is delivered as no measure (section 3.4)."""
+        self._limited_until = self.delivered + in_flight + 1
+
+    def on_ack(self, now: float, acked: Sequence[tuple[Sent, int]]) -> float:
+        """Return the rate in bytes a second up to the newest of the acknowledged runs (section 3.3).
+
+        It is the smaller of the rates at which that data left and arrived, so acknowledgements that
+        come bunched together do not exaggerate it.
+        """
+        newest, size = acked[0]
+        for run, run_size in acked[1:]:
+            size += run_size
+            if run[3] > newest[3]:
+                newest = run
+        self.size = size
+        self.delivered += size
+        self.prior, prior_at, first_sent_at, sent_at, self.limited = newest
+        self._at = now
+        if sent_at > self._first_sent_at:
+            self._first_sent_at = sent_at
+        interval = max(sent_at - first_sent_at, now - prior_at)
+        return (self.delivered - self.prior) / interval if interval > 0 else 0.0
