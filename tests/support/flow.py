@@ -247,8 +247,7 @@ class Sender:
             number, (when, _, _) = next(iter(self._sent.items()))
             if number < self._largest:
                 times.append(when + 1.125 * self.rtt)
-            probe = (self.rtt + max(4 * self.rtt_var, TIMER_STEP) + ACK_DELAY) or 0.5
-            times.append(self._last_sent + probe * 2**self._probe_count)
+            times.append(self._probe_at())
         if not times:
             return
         at = ceil(min(times) / TIMER_STEP) * TIMER_STEP
@@ -264,11 +263,13 @@ class Sender:
         lost = self._detect_losses(now)
         if lost:
             self.control.on_lost(now, lost, self.in_flight)
-        elif self._sent:
-            probe = (self.rtt + max(4 * self.rtt_var, TIMER_STEP) + ACK_DELAY) or 0.5
-            if now >= self._last_sent + probe * 2**self._probe_count - 1e-9:
-                self._probe()
+        elif self._sent and now >= self._probe_at() - 1e-9:
+            self._probe()
         self._pump()
+
+    def _probe_at(self) -> float:
+        timeout = self.rtt + max(4 * self.rtt_var, TIMER_STEP) + ACK_DELAY if self.rtt else 1.0
+        return self._last_sent + timeout * 2**self._probe_count
 
     def _probe(self) -> None:
         """Send the oldest unacknowledged chunks again (RFC 9002 section 6.2.4)."""
