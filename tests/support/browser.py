@@ -1,7 +1,5 @@
-"""Finds Chromium and opens pages in it, for every test that looks at the page. Knows nothing of what is on it."""
+"""Opens pages in a headless Chromium, for every test that looks at the page. Knows nothing of what is on it."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,29 +7,16 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def find_chromium() -> Path | None:
-    """Give the browser's path: TMGE_CHROMIUM, else one on the PATH; None lets Playwright use its own."""
-    named = os.environ.get("TMGE_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if found:
-        return Path(found)
-    return MAC if MAC.exists() else None
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+WIDE = {"width": 1280, "height": 800}
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run one headless browser for as long as the block lasts."""
-    path = find_chromium()
+def headless(chromium: str) -> Iterator[Browser]:
+    """Run one browser, whose path the fixture `chromium` gives, for as long as the block lasts."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(path) if path else None, headless=True, args=list(ARGUMENTS)
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(ARGUMENTS))
         try:
             yield browser
         finally:
@@ -40,28 +25,34 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def open_page(browser: Browser, url: str, **context: Any) -> Iterator[Page]:
-    """Open `url` as a new person would: no cookies, no cache. Any error of the page fails the block at its end.
+    """Open `url` as a new person would: no cookies, no cache.
 
-    `context` goes to Playwright: `viewport`, `color_scheme`, `locale` …
+    `context` goes to Playwright: `viewport`, `color_scheme`, `locale` … An error in the page's
+    scripts, or something that its Content-Security-Policy stopped, fails the block at its end.
     """
-    fresh = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})
+    fresh = browser.new_context(**{"viewport": WIDE, "locale": "en-GB", **context})
     fresh.set_default_timeout(10_000)
     page = fresh.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
     page.on(
         "console",
-        lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None,
+        lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None,
     )
     try:
         page.goto(url)
         yield page
-        assert not errors, errors
+        assert not faults, faults
     finally:
         fresh.close()
 
 
-def axe_script() -> Path | None:
-    """Give the path of axe-core's script, installed from npm beside the project, or None where it is not."""
-    path = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
-    return path if path.exists() else None
+def complaints(page: Page) -> list[str]:
+    """Run axe-core on the page as it is, and list what it finds, one line for each rule.
+
+    The script goes in by way of Playwright, which the page's own policy does not bind.
+    """
+    assert AXE.exists(), "axe-core is missing: run `./run test`, which fetches it"
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run(document).then((result) => result.violations)")
+    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]

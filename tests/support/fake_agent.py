@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from flask import Flask, Response, render_template, request
-from flask_socketio import SocketIO
+from flask_socketio import SocketIO, emit
 from PIL import Image, ImageDraw
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 Value = dict[str, Any]
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -24,6 +24,11 @@ CSP = (
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 OPEN = frozenset({"waiting", "accepted", "transferring"})
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Keep requests out of the tests' output."""
 
 
 class Refusal(Exception):
@@ -61,10 +66,7 @@ def picture(width: int, height: int, seed: int = 0) -> bytes:
     for hill in range(3):
         top = height * (6 + hill) // 10
         points = [(0, height), (0, top)]
-        points += [
-            (width * i // 8, top - (i * (seed + 3 + hill) * 37 % 11) * height // 90)
-            for i in range(9)
-        ]
+        points += [(width * i // 8, top - (i * (seed + 3 + hill) * 37 % 11) * height // 90) for i in range(9)]
         shade = 90 - hill * 25
         draw.polygon([*points, (width, height)], fill=(shade // 2, shade, shade * 3 // 4))
     out = io.BytesIO()
@@ -75,7 +77,7 @@ def picture(width: int, height: int, seed: int = 0) -> bytes:
 class FakeAgent:
     """Serves one page on a free loopback port while the `with` block lasts."""
 
-    def __init__(self, name: str | None = "Alice") -> None:
+    def __init__(self, name: str | None = "Alice", port: int = 0) -> None:
         self.me: Value = {"name": name, "fingerprint": fingerprint("me"), "signed_up": name is not None}
         self.contacts: list[Value] = []
         self.listed: list[Value] = []
@@ -92,18 +94,21 @@ class FakeAgent:
             "limits": {"quote_bytes": 65536, "image_bytes": 104857600, "image_pixels": 100000000},
         }
         self.page_size = 20
+        self.lets_in = True
         self.calls: list[tuple[str, Value]] = []
         self._called = threading.Condition()
         self._ids = 0
+        self._refusals: dict[str, Refusal] = {}
         self._app = Flask(__name__, template_folder=str(WEB / "templates"), static_folder=str(WEB / "static"))
         self._io = SocketIO(self._app, async_mode="threading")
         self._add_routes()
         for event, handler in self._handlers().items():
             self._io.on_event(event, self._acknowledged(event, handler))
-        self._io.on_event("connect", lambda _auth=None: self._io.emit("state", self.state()))
-        self._server = make_server("127.0.0.1", 0, self._app, threaded=True)
+        self._io.on_event("connect", self._connect)
+        self._server = make_server("127.0.0.1", port, self._app, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}/"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -114,6 +119,7 @@ class FakeAgent:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self.hang_up()
 
     # What the test does.
 
@@ -190,11 +196,28 @@ class FakeAgent:
             index = next(i for i, (name, _) in enumerate(self.calls) if name == event)
             return self.calls.pop(index)[1]
 
+    def refuse(self, event: str, code: str, message: str) -> None:
+        """Answer each coming call of `event` with this error."""
+        self._refusals[event] = Refusal(code, message)
+
+    def hang_up(self) -> None:
+        """Close every open page's socket."""
+        for client, _ in list(self._io.server.manager.get_participants("/", None)):
+            self._io.server.disconnect(client)
+
     # What the page calls.
+
+    def _connect(self, _auth: object = None) -> bool:
+        if not self.lets_in:
+            return False
+        emit("state", self.state())
+        return True
 
     def _acknowledged(self, event: str, handler: Callable[[Value], Value | None]) -> Callable[..., Value]:
         def handle(value: Value | None = None) -> Value:
             try:
+                if event in self._refusals:
+                    raise self._refusals[event]
                 answer = handler(value or {})
             except Refusal as refusal:
                 return {"ok": False, "error": refusal.error}
@@ -286,8 +309,8 @@ class FakeAgent:
             return response
 
         @app.get("/")
-        def index() -> str:
-            return render_template("index.html")
+        def index() -> tuple[str, int]:
+            return render_template("index.html"), 200 if self.lets_in else 401
 
         @app.get("/media/<sha256>")
         def media(sha256: str) -> Response:

@@ -73,6 +73,17 @@ export function makeActions(call, dispatch, current) {
       searching = setTimeout(list, SEARCH_PAUSE);
     },
     listPeople: () => list(),
+
+    /** Look again, quietly: the agent reports changes of my people, but not who else comes and goes. */
+    async lookAgain() {
+      const { list: { query }, peer, contacts } = current();
+      const asked = [call(calls.list_people, { query }).then(({ people }) => people)];
+      if (peer && !contacts.some(({ name }) => name === peer)) {
+        asked.push(call(calls.get_person, { name: peer }).then(({ person }) => [person]));
+      }
+      const answers = await Promise.allSettled(asked);
+      dispatch("met", answers.flatMap(({ value }) => value ?? []));
+    },
     morePeople: () => list(current().list.next),
 
     /** Load what a conversation needs; an address may name somebody who is not on the list. */
@@ -80,7 +91,7 @@ export function makeActions(call, dispatch, current) {
       await loadTimeline(peer);
       await run(`person:${peer}`, async () => {
         const { person } = await call(calls.get_person, { name: peer });
-        dispatch("met", person);
+        dispatch("met", [person]);
       });
     },
     older: (peer) => loadTimeline(peer, current().timelines[peer]?.next),

@@ -9,6 +9,8 @@ import { render } from "./render.js";
 import { apply, initial, toAnswer } from "./state.js";
 import { texts } from "./texts.js";
 
+const LOOK_AGAIN = 5000; // milliseconds between looks at who is here, while somebody looks at the page
+
 let state = initial;
 let drawing = false;
 
@@ -69,8 +71,21 @@ function decodeName(name) {
 
 document.documentElement.lang = texts.language;
 document.documentElement.dir = texts.direction;
+/** What opens below a summary closes again with Escape and with a click elsewhere. */
+function closePopovers(event) {
+  for (const box of document.querySelectorAll("details:has(> .popover)[open]")) {
+    if (event.key === "Escape" || (event.type === "pointerdown" && !box.contains(event.target))) box.open = false;
+  }
+}
+
+addEventListener("pointerdown", closePopovers);
+addEventListener("keydown", closePopovers);
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault()); // no leaving the page
 addEventListener("hashchange", readAddress);
 document.addEventListener("visibilitychange", draw);
 readAddress();
 startClock();
+setInterval(() => {
+  if (!document.hidden && state.link === "up" && state.me.signed_up) act.lookAgain();
+}, LOOK_AGAIN);
 draw();

@@ -1,7 +1,7 @@
 /* Owns the small pieces that several regions of the page are built from. Each gives a description for patch(). */
 
-import { h, isolated, phrase } from "./dom.js";
-import { moment, number } from "./format.js";
+import { h, phrase } from "./dom.js";
+import { moment, number, size } from "./format.js";
 import { form } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -26,9 +26,7 @@ export function button(label, onclick, { look = "", icon = "", busy = false, dis
 
 /** A button that shows only its icon; its name is for those who hear it or point at it. */
 export const iconButton = (label, icon, onclick, props = {}) =>
-  h(
-    "button.icon-button",
-    { type: "button", title: label, "aria-label": label, onclick, ...props },
+  h("button.icon-button", { type: "button", title: label, "aria-label": label, onclick, ...props },
     h(`span.icon.icon-${icon}`, { "aria-hidden": "true" }),
   );
 
@@ -42,47 +40,39 @@ export function failure(state, key) {
 export function avatar(name, fingerprint = "") {
   let sum = 0;
   for (const letter of fingerprint || name) sum = (sum * 31 + letter.codePointAt(0)) % 65_521;
-  const first = [...name][0]?.toLocaleUpperCase() ?? "?";
+  const first = name.match(/[\p{L}\p{N}]/u)?.[0].toLocaleUpperCase() ?? "?";
   return h(`span.avatar.hue-${sum % HUES}`, { "aria-hidden": "true" }, first);
 }
 
 export function presence(person) {
   const where = person.connected ? "connected" : person.online ? "online" : "offline";
   const seen = where === "offline" && person.last_seen;
-  return h(
-    "span.presence",
-    { "data-presence": where },
+  return h("span.presence", { "data-presence": where },
     h("span.dot", { "aria-hidden": "true" }),
     h("span.presence-text", null, texts[where], seen && [" · ", phrase(texts.lastSeen, { time: moment(seen) })]),
   );
 }
 
 export const countdown = (until) =>
-  h("span.countdown", { until: String(until), role: "timer", "aria-label": texts.timeLeft });
+  h("span.countdown", { until: String(until), role: "timer" });
 
 export const badge = (count) =>
   count > 0 &&
-  h(
-    "span.badge",
-    null,
+  h("span.badge", null,
     h("span", { "aria-hidden": "true" }, number(count)),
     h("span.unseen", null, texts.waitingCount(count)),
   );
 
 export const wishText = (wish) => wish && h("p.wish", { dir: "auto" }, "“", wish, "”");
 
-/** A quote, set as one. */
+/** A quote, set as one. The line below it takes its direction from the author's name, so that is no <bdi>. */
 export function quotation(quote, more) {
-  const author = quote.author || texts.unknownAuthor;
-  return h(
-    "figure.quote",
-    null,
+  const author = h("span.apart", null, quote.author || texts.unknownAuthor);
+  return h("figure.quote", null,
     h("blockquote", { dir: "auto" }, quote.text, quote.cut && " …"),
-    h(
-      "figcaption",
-      { dir: "auto" },
+    h("figcaption", { dir: "auto" },
       "— ",
-      quote.source ? phrase(texts.quoteFrom, { author, source: h("cite", null, isolated(quote.source)) }) : isolated(author),
+      quote.source ? phrase(texts.quoteFrom, { author, source: h("cite.apart", null, quote.source) }) : author,
     ),
     quote.cut && more && button(texts.showWhole, more, { look: "quiet" }),
   );
@@ -90,9 +80,7 @@ export function quotation(quote, more) {
 
 /** One of two halves, chosen with buttons. */
 export const shelves = (shown, counts, choose) =>
-  h(
-    "div.shelves",
-    { role: "group", "aria-label": texts.offer },
+  h("div.shelves", { role: "group", "aria-label": texts.offer },
     ["quote", "image"].map((kind) =>
       h(
         "button.shelf",
@@ -107,3 +95,12 @@ export const itemsOf = (state, kind) => state.library.filter((item) => item.kind
 
 /** What a picture is called in a sentence or an alternative text. */
 export const pictureName = (item) => item.name || texts.picture;
+
+/** Whose picture it is: of an ask, the one who was asked gives it; of an offer, the one who made it. */
+export function pictureTitle({ peer, verb, direction }) {
+  const mine = (verb === "ask") === (direction === "in");
+  return phrase(mine ? texts.pictureTo : texts.pictureFrom, { name: peer });
+}
+
+export const imageFacts = ({ format, width, height, bytes }) =>
+  phrase(texts.imageFacts, { format, width: number(width), height: number(height), size: size(bytes) });

@@ -4,7 +4,7 @@
 import { tick } from "./clock.js";
 import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
-import { avatar, badge, button, failure, iconButton } from "./parts.js";
+import { avatar, button, failure, iconButton } from "./parts.js";
 import { renderDialog } from "./render_dialog.js";
 import { renderOffer } from "./render_offer.js";
 import { renderPeople } from "./render_people.js";
@@ -48,15 +48,11 @@ function whole(state, act) {
 
 function header(state) {
   const { me, reachability } = state;
-  const reach = state.link === "up" ? reachability.rendezvous : "down";
-  return h(
-    "header.top",
-    null,
+  const reach = state.link === "up" ? reachability.rendezvous : "gone";
+  return h("header.top", null,
     h("h1.brand", null, h("img", { src: "/static/icon.svg", alt: "", width: "28", height: "28" }), texts.app),
     state.loaded &&
-      h(
-        "span.reach",
-        { "data-reach": reach, title: reachability.message },
+      h("span.reach", { "data-reach": reach, title: reachability.message },
         h("span.dot", { "aria-hidden": "true" }),
         h("span.reach-text", null, texts.reach[reach]),
       ),
@@ -66,18 +62,12 @@ function header(state) {
 
 function whoAmI({ me, settings, reachability }) {
   const line = (term, value) => value && [h("dt", { key: term }, term), h("dd", { key: term, dir: "auto" }, value)];
-  return h(
-    "details.me",
-    null,
-    h(
-      "summary",
-      { "aria-label": plain(`${texts.whoAmI}: {name}`, { name: me.name }) },
+  return h("details.me", null,
+    h("summary", { "aria-label": plain(`${texts.whoAmI}: {name}`, { name: me.name }) },
       avatar(me.name, me.fingerprint),
       h("span.person-text", null, h("span.name", null, isolated(me.name)), h("code", null, shortFingerprint(me.fingerprint))),
     ),
-    h(
-      "dl.popover",
-      null,
+    h("dl.popover", null,
       line(texts.myName, me.name),
       line(texts.fingerprint, h("code", null, me.fingerprint)),
       h("dd.hint", null, texts.fingerprintHint),
@@ -98,9 +88,8 @@ function banner({ link, loaded, reachability }) {
 }
 
 function navigation(state) {
-  const waiting = toAnswer(state).length;
   const item = (view, label, here) =>
-    h("a", { key: view, href: `#${view}`, "aria-current": here && "page" }, label, view === "people" && badge(waiting));
+    h("a", { key: view, href: `#${view}`, "aria-current": here && "page" }, label);
   return h("nav.places", { "aria-label": texts.app }, [
     item("people", texts.people, state.view !== "offer"),
     item("offer", texts.offer, state.view === "offer"),
@@ -117,13 +106,9 @@ function start(state, act) {
   };
   return [
     h("h2", null, texts.welcome),
-    h(
-      "form.sign-up",
-      { onsubmit: submit },
+    h("form.sign-up", { onsubmit: submit },
       h("p", { id: "sign-up-how" }, texts.signUpHow),
-      h(
-        "label.field",
-        null,
+      h("label.field", null,
         h("span", null, texts.signUpName),
         h("input", {
           name: "name",
@@ -148,13 +133,9 @@ function start(state, act) {
 }
 
 const notices = (state, act) =>
-  h(
-    "div.notices",
-    { key: "notices", role: "log", "aria-live": "polite" },
+  h("div.notices", { key: "notices", role: "log", "aria-live": "polite" },
     state.notices.map(({ id, level, message }) =>
-      h(
-        "div.notice",
-        { key: id, "data-level": level },
+      h("div.notice", { key: id, "data-level": level },
         h("span", { dir: "auto" }, message),
         iconButton(texts.close, "close", () => act.noticeSeen(id)),
       ),

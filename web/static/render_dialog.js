@@ -1,8 +1,7 @@
 /* Owns what opens above the page: choosing what to offer, and a picture seen large. */
 
 import { h, phrase } from "./dom.js";
-import { number, size } from "./format.js";
-import { button, failure, iconButton, itemsOf, pictureName, quotation, shelves } from "./parts.js";
+import { button, failure, iconButton, imageFacts, itemsOf, pictureName, pictureTitle, quotation, shelves } from "./parts.js";
 import { saveLink } from "./render_entry.js";
 import { form } from "./state.js";
 import { texts } from "./texts.js";
@@ -25,12 +24,8 @@ const dialogBox = (look, title, act, ...content) =>
       onclose: act.closeDialog,
       onclick: (event) => event.target === event.currentTarget && event.target.close(),
     },
-    h(
-      "div.dialog-inner",
-      null,
-      h(
-        "header",
-        null,
+    h("div.dialog-inner", null,
+      h("header", null,
         h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, title),
         iconButton(texts.close, "close", act.closeDialog),
       ),
@@ -55,19 +50,13 @@ function offerDialog(state, act, peer) {
     act,
     h("p.hint", null, phrase(texts.offerToHint, { name: peer })),
     shelves(state.shelf, counts, act.showShelf),
-    h(
-      "form",
-      { onsubmit: submit },
-      h(
-        "div.scroll",
-        { key: state.shelf },
+    h("form", { onsubmit: submit },
+      h("div.scroll", { key: state.shelf },
         items.length === 0 && h("p.empty", null, texts.offerEmpty),
         h("ul.items", { class: state.shelf === "image" && "gallery" }, items.map(choice)),
       ),
       failure(state, "offer"),
-      h(
-        "div.actions",
-        null,
+      h("div.actions", null,
         button(texts.offerGo, () => {}, { look: "primary", type: "submit", busy, disabled: items.length === 0 }),
         button(texts.cancel, act.closeDialog),
       ),
@@ -76,27 +65,20 @@ function offerDialog(state, act, peer) {
 }
 
 const choice = (item) =>
-  h(
-    "li",
-    { key: item.item },
-    h(
-      "label.item.choice",
-      { "data-item": item.item },
+  h("li", { key: item.item },
+    h("label.item.choice", { "data-item": item.item },
       h("input.unseen", { type: "radio", name: "choice", value: item.item }),
       item.kind === "quote" ? quotation(item) : h("img", { src: item.url, alt: pictureName(item), loading: "lazy", decoding: "async" }),
     ),
   );
 
 function pictureDialog(act, request) {
-  const { image, peer, verb, direction } = request;
-  const mine = (verb === "ask") === (direction === "in");
-  const facts = { format: image.format, width: number(image.width), height: number(image.height), size: size(image.bytes) };
-  const title = phrase(mine ? texts.pictureTo : texts.pictureFrom, { name: peer });
+  const { image } = request;
   return dialogBox(
     "viewer",
-    title,
+    pictureTitle(request),
     act,
     h("img.large", { src: image.url, alt: "", width: image.width, height: image.height }),
-    h("footer", null, h("span", null, phrase(texts.imageFacts, facts)), saveLink(request)),
+    h("footer", null, h("span", null, imageFacts(image)), saveLink(request)),
   );
 }

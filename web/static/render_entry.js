@@ -2,7 +2,7 @@
 
 import { h, phrase } from "./dom.js";
 import { duration, iso, moment, number, percent, size } from "./format.js";
-import { button, countdown, failure, quotation, wishText } from "./parts.js";
+import { button, countdown, failure, imageFacts, pictureTitle, quotation, wishText } from "./parts.js";
 import { FINAL, form } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -12,9 +12,7 @@ export function renderEntry(state, act, request) {
   return h(
     `li.entry.${direction}`,
     { key: id, class: `of-${kind}`, "data-request": id, "data-kind": kind, "data-phase": phase },
-    h(
-      "p.entry-head",
-      null,
+    h("p.entry-head", null,
       h("span", null, phrase(did, { name: peer })),
       h("time", { datetime: iso(request.created_at) }, moment(request.created_at)),
     ),
@@ -33,13 +31,9 @@ function standing(state, act, request) {
   if (phase === "done" && kind !== "connection") return null; // what it brought is there to see
   const words = texts.phase[phase];
   const mayCancel = !FINAL.has(phase) && !(phase === "waiting" && direction === "in");
-  return h(
-    "p.standing",
-    null,
-    h(
-      "span",
-      null,
-      phrase(words[kind] ?? words[direction], { name: peer }),
+  return h("p.standing", null,
+    h("span", null,
+      phrase(words[direction] ?? words, { name: peer }),
       phase === "waiting" && [" · ", countdown(request.expires_at)],
     ),
     mayCancel && cancelButton(state, act, request),
@@ -52,31 +46,25 @@ const cancelButton = (state, act, { request }) =>
 
 /** The picture, or the place that it will take: the same size before and after, so nothing jumps. */
 function picture(act, request) {
-  const { image, peer, verb, direction } = request;
-  const mine = (verb === "ask") === (direction === "in");
-  const name = phrase(mine ? texts.pictureTo : texts.pictureFrom, { name: peer });
-  const facts = { format: image.format, width: number(image.width), height: number(image.height), size: size(image.bytes) };
+  const { image } = request;
   const style = { "--ratio": String(image.width / image.height) };
-  return h(
-    "figure.picture",
-    null,
+  return h("figure.picture", null,
     image.url
       ? h(
           "button.frame",
           { key: "shown", type: "button", style, onclick: () => act.openDialog({ kind: "picture", request: request.request }) },
           h("img", { src: image.url, alt: "", decoding: "async", width: image.width, height: image.height }),
-          h("span.unseen", null, texts.openLarge, ": ", name),
+          h("span.unseen", null, texts.openLarge, ": ", pictureTitle(request)),
         )
       : h("div.frame.frame-empty", { key: "awaited", style }),
-    h(
-      "figcaption",
-      null,
-      h("span", null, phrase(texts.imageFacts, facts)),
+    h("figcaption", null,
+      h("span", null, imageFacts(image)),
       image.url && saveLink(request),
     ),
   );
 }
 
+/** A link that saves the picture under a name of ours. */
 export const saveLink = ({ peer, image }) =>
   h("a.save", { href: image.url, download: fileName(peer, image) }, texts.save);
 
@@ -91,19 +79,13 @@ function fileName(peer, image) {
 function progress(state, act, request) {
   const { bytes, total, rate, rtt, loss, path } = request.progress;
   const fact = (key, ...parts) => h("span", { key }, ...parts);
-  return h(
-    "div.progress",
-    null,
-    h(
-      "div.progress-line",
-      null,
+  return h("div.progress", null,
+    h("div.progress-line", null,
       h("progress", { max: total, value: bytes, "aria-label": texts.progressLabel }),
       h("span.share", null, percent(Math.floor((100 * bytes) / total) / 100)),
       cancelButton(state, act, request),
     ),
-    h(
-      "p.facts",
-      null,
+    h("p.facts", null,
       fact("of", phrase(texts.progressOf, { done: size(bytes), total: size(total) })),
       rate > 0 && fact("rate", phrase(texts.perSecond, { size: size(rate) })),
       rate > 0 && fact("left", phrase(texts.remaining, { time: duration((total - bytes) / rate) })),

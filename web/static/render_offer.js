@@ -62,13 +62,9 @@ function addQuoteForm(state, act) {
   };
   const field = (name, label, tag = "input", props = {}) =>
     h("label.field", { key: name }, h("span", null, label), h(tag, { name, dir: "auto", autocomplete: "off", ...props }));
-  return h(
-    "details.add",
-    { key: "add" },
+  return h("details.add", { key: "add" },
     h("summary", null, h("span.icon.icon-plus", { "aria-hidden": "true" }), texts.addQuote),
-    h(
-      "form",
-      { onsubmit: submit },
+    h("form", { onsubmit: submit },
       field("text", texts.quoteText, "textarea", { rows: "3", required: true }),
       field("author", texts.quoteAuthor, "input", { required: true }),
       field("source", texts.quoteSource),
@@ -89,9 +85,7 @@ function pictures(state, act) {
 }
 
 const addImages = (act) =>
-  h(
-    "label.add.add-images",
-    { key: "add" },
+  h("label.add.add-images", { key: "add" },
     h("input.unseen", {
       type: "file",
       multiple: true,
@@ -108,9 +102,7 @@ const addImages = (act) =>
 
 const uploads = (state, act) =>
   state.uploads.length > 0 &&
-  h(
-    "div.uploads",
-    { key: "uploads" },
+  h("div.uploads", { key: "uploads" },
     h("div", { role: "status" }, h("ul", null, state.uploads.map(uploadRow))),
     state.uploads.some(({ status }) => status !== "busy") && button(texts.clearList, act.uploadsSeen, { look: "quiet" }),
   );
@@ -126,14 +118,10 @@ function shelfItem(state, act, item, content) {
   const key = `item:${item.item}`;
   const doubted = state.removing === item.item;
   return remember(shown, item, [doubted, form(state, key)], () =>
-    h(
-      "li.item",
-      { key: item.item, "data-item": item.item },
+    h("li.item", { key: item.item, "data-item": item.item },
       content(),
       doubted
-        ? h(
-            "div.doubt",
-            { role: "group", "aria-label": texts.removeQuestion },
+        ? h("div.doubt", { role: "group", "aria-label": texts.removeQuestion },
             h("span", null, texts.removeQuestion),
             button(texts.remove, () => act.removeItem(item.item), { look: "small danger", busy: form(state, key).busy }),
             button(texts.keep, () => act.askRemoval(null), { look: "small" }),

@@ -12,9 +12,7 @@ export function renderPeople(state, act) {
   const contacts = contactsShown(state);
   const others = othersShown(state).filter((person) => matches(person, state.list.query));
 
-  return h(
-    "section.people",
-    { "aria-labelledby": "people-title" },
+  return h("section.people", { "aria-labelledby": "people-title" },
     h("h2", { id: "people-title" }, texts.people),
     h("input.search", {
       type: "search",
@@ -24,9 +22,7 @@ export function renderPeople(state, act) {
       spellcheck: "false",
       oninput: (event) => act.search(event.target.value),
     }),
-    h(
-      "div.scroll",
-      null,
+    h("div.scroll", null,
       contacts.length > 0 && [h("h3", { key: "mine" }, texts.contacts), h("ul.rows", { key: "mine" }, contacts.map(row))],
       others.length > 0 && [h("h3", { key: "all" }, texts.everybody), h("ul.rows", { key: "all" }, others.map(row))],
       state.list.next && button(texts.more, act.morePeople, { look: "quiet", key: "more" }),
@@ -37,9 +33,7 @@ export function renderPeople(state, act) {
 }
 
 const personRow = (person, open, waiting) =>
-  h(
-    "li",
-    { key: person.name },
+  h("li", { key: person.name },
     h(
       "a.person",
       {
@@ -60,9 +54,7 @@ const listFailed = (act) =>
 function nobody(state) {
   if (!state.list.loaded) return null;
   if (state.list.query.trim()) return h("div.empty", { key: "nobody" }, h("p", null, texts.noMatch));
-  return h(
-    "div.empty",
-    { key: "nobody" },
+  return h("div.empty", { key: "nobody" },
     h("p", null, texts.nobody),
     h("p", null, phrase(texts.nobodyHint, { url: state.settings.rendezvous ?? "" })),
   );

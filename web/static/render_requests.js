@@ -1,7 +1,7 @@
 /* Owns the requests that wait for my answer: who asks what, until when, and what I give. */
 
 import { h, phrase, remember } from "./dom.js";
-import { avatar, badge, button, countdown, failure, itemsOf, pictureName, wishText } from "./parts.js";
+import { avatar, badge, button, countdown, failure, imageFacts, itemsOf, pictureName, wishText } from "./parts.js";
 import { form, personNamed, toAnswer } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -9,13 +9,13 @@ const cards = new WeakMap();
 
 export function renderRequests(state, act) {
   const waiting = toAnswer(state);
-  const card = (request) =>
-    remember(cards, request, [state.library, form(state, `request:${request.request}`)], () => {
-      return requestCard(state, act, request);
-    });
-  return h(
-    "section.requests",
-    { "aria-labelledby": "requests-title", "data-count": String(waiting.length) },
+  const parts = (request) => [
+    state.library,
+    form(state, `request:${request.request}`),
+    personNamed(state, request.peer)?.fingerprint,
+  ];
+  const card = (request) => remember(cards, request, parts(request), () => requestCard(state, act, request));
+  return h("section.requests", { "aria-labelledby": "requests-title", "data-count": String(waiting.length) },
     h("h2", { id: "requests-title", tabindex: "-1" }, texts.requests, " ", badge(waiting.length)),
     waiting.length === 0
       ? h("p.hint", null, texts.requestsHint)
@@ -32,25 +32,20 @@ function requestCard(state, act, request) {
     event.preventDefault();
     if (!busy && !(offered && offered.length === 0)) act.answer(id, true, event.target.elements.namedItem("choice")?.value);
   };
-  return h(
-    "li",
-    { key: id },
+  return h("li", { key: id },
     h(
       "form.card",
       { onsubmit: accept, "data-request": id, "data-kind": kind, "data-verb": verb, "aria-labelledby": `asks-${id}` },
-      h(
-        "div.card-head",
-        null,
+      h("div.card-head", null,
         avatar(peer, personNamed(state, peer)?.fingerprint),
         h("h3", { id: `asks-${id}`, title: peer }, phrase(texts.asks[kind][verb], { name: peer })),
         countdown(request.expires_at),
       ),
       wishText(request.wish),
+      request.image && h("p.hint", null, imageFacts(request.image)),
       kind === "connection" && h("p.hint", null, texts.connectMeans),
       offered && (offered.length ? choice(kind, id, offered) : h("p.hint", null, texts[kind === "quote" ? "noQuotes" : "noImages"])),
-      h(
-        "div.actions",
-        null,
+      h("div.actions", null,
         button(texts.accept, () => {}, { look: "primary", type: "submit", busy, disabled: offered?.length === 0 }),
         button(texts.decline, () => act.answer(id, false), { busy }),
       ),
@@ -62,13 +57,9 @@ function requestCard(state, act, request) {
 const choice = (kind, id, items) => (kind === "quote" ? quoteChoice(id, items) : imageChoice(items));
 
 const quoteChoice = (id, items) =>
-  h(
-    "label.field",
-    { key: "choice" },
+  h("label.field", { key: "choice" },
     h("span", null, texts.whichQuote),
-    h(
-      "select",
-      { name: "choice", id: `choice-${id}` },
+    h("select", { name: "choice", id: `choice-${id}` },
       h("option", { key: "", value: "" }, texts.atRandom),
       items.map((item) => h("option", { key: item.item, value: item.item, dir: "auto" }, firstLine(item))),
     ),
@@ -83,23 +74,15 @@ function firstLine(item) {
 }
 
 const imageChoice = (items) =>
-  h(
-    "fieldset.field",
-    { key: "choice" },
+  h("fieldset.field", { key: "choice" },
     h("legend", null, texts.whichImage),
-    h(
-      "div.thumbs",
-      null,
-      h(
-        "label.thumb.thumb-random",
-        { key: "random" },
+    h("div.thumbs", null,
+      h("label.thumb.thumb-random", { key: "random" },
         h("input.unseen", { type: "radio", name: "choice", value: "", checked: true }),
         h("span", null, texts.atRandom),
       ),
       items.map((item) =>
-        h(
-          "label.thumb",
-          { key: item.item, title: pictureName(item) },
+        h("label.thumb", { key: item.item, title: pictureName(item) },
           h("input.unseen", { type: "radio", name: "choice", value: item.item }),
           h("img", { src: item.url, alt: pictureName(item), loading: "lazy", decoding: "async" }),
         ),

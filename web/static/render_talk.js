@@ -12,9 +12,7 @@ const entries = new WeakMap();
 export function renderTalk(state, act) {
   if (!state.peer) return h("section.talk", { key: "none", "aria-labelledby": "talk-title" }, howItGoes());
   const person = personNamed(state, state.peer);
-  return h(
-    "section.talk",
-    { key: state.peer, "aria-labelledby": "talk-title" },
+  return h("section.talk", { key: state.peer, "aria-labelledby": "talk-title" },
     heading(state, act, person),
     timeline(state, act),
     person ? composer(state, act, person) : h("div.composer", null, unknown(state)),
@@ -22,9 +20,7 @@ export function renderTalk(state, act) {
 }
 
 const howItGoes = () =>
-  h(
-    "div.welcome",
-    null,
+  h("div.welcome", null,
     h("h2", { id: "talk-title" }, texts.chooseSomebody),
     h("ol.steps", { "aria-label": texts.stepsTitle }, texts.steps.map((step) => h("li", null, h("span", null, step)))),
   );
@@ -36,21 +32,15 @@ function unknown(state) {
 
 function heading(state, act, person) {
   const { busy } = form(state, `ask:${state.peer}`);
-  return h(
-    "header.talk-head",
-    null,
+  return h("header.talk-head", null,
     h("a.back", { href: "#people", "aria-label": texts.back }, h("span.icon.icon-back", { "aria-hidden": "true" })),
     avatar(state.peer, person?.fingerprint),
-    h(
-      "div.person-text",
-      null,
+    h("div.person-text", null,
       h("h2.name", { id: "talk-title", title: state.peer }, isolated(state.peer)),
       person && presence(person),
     ),
     person?.fingerprint &&
-      h(
-        "details.fingerprint",
-        null,
+      h("details.fingerprint", null,
         h("summary", { title: texts.fingerprint }, h("code", null, shortFingerprint(person.fingerprint))),
         h("div.popover", null, h("p", null, texts.fingerprint), h("code", null, person.fingerprint)),
       ),
@@ -66,15 +56,11 @@ function timeline(state, act) {
   return h(
     "div.scroll.timeline",
     { tabindex: "0", role: "region", "aria-label": plain(texts.timelineOf, { name: peer }) },
-    h(
-      "div.timeline-inner",
-      null,
+    h("div.timeline-inner", null,
       state.timelines[peer]?.next && button(texts.older, () => act.older(peer), { look: "quiet", busy, key: "older" }),
       failure(state, `timeline:${peer}`),
       shown.length === 0 && !busy && h("p.empty", null, phrase(texts.nothingYet, { name: peer })),
-      h(
-        "ol.entries",
-        null,
+      h("ol.entries", null,
         shown.map((request) =>
           remember(entries, request, [form(state, `request:${request.request}`)], () => renderEntry(state, act, request)),
         ),
@@ -111,13 +97,9 @@ const noSubmit = (event) => event.preventDefault();
 
 function askForThings(state, act, { name }) {
   const { busy } = form(state, `ask:${name}`);
-  return h(
-    "form.ask",
-    { key: "things", onsubmit: noSubmit },
+  return h("form.ask", { key: "things", onsubmit: noSubmit },
     wishField(texts.wish),
-    h(
-      "div.actions",
-      null,
+    h("div.actions", null,
       button(texts.askQuote, asking(act, "quote", name), { look: "primary", icon: "quote", busy }),
       button(texts.askImage, asking(act, "image", name), { look: "primary", icon: "image", busy }),
       button(texts.offerSomething, () => act.openDialog({ kind: "offer", peer: name }), { icon: "gift", busy }),
@@ -128,17 +110,13 @@ function askForThings(state, act, { name }) {
 function askToConnect(state, act, person) {
   const { busy } = form(state, `ask:${person.name}`);
   const sentence = person.online ? texts.mustConnect : texts.isOffline;
-  return h(
-    "form.ask",
-    { key: "connect", onsubmit: noSubmit },
+  return h("form.ask", { key: "connect", onsubmit: noSubmit },
     h("p.hint", { id: "why" }, phrase(sentence, { name: person.name })),
     person.online && wishField(texts.wishConnect),
-    h(
-      "div.actions",
-      null,
+    h("div.actions", null,
       button(texts.askToConnect, asking(act, "connection", person.name), {
         look: "primary",
-        icon: "hand",
+        icon: "link",
         busy,
         disabled: !person.online,
         "aria-describedby": "why",
@@ -149,9 +127,7 @@ function askToConnect(state, act, person) {
 
 function waitForThem(state, act, open) {
   const { busy } = form(state, `request:${open.request}`);
-  return h(
-    "div.ask",
-    { key: "wait" },
+  return h("div.ask", { key: "wait" },
     h("p.hint", null, phrase(texts.phase.waiting.out, { name: open.peer }), " · ", countdown(open.expires_at)),
     h("div.actions", null, button(texts.cancel, () => act.cancel(open.request), { busy })),
   );

@@ -68,7 +68,7 @@ const steps = {
     return { ...state, list, listed: more ? merged(state.listed, people, () => true) : people };
   },
   list_failed: (state) => ({ ...state, list: { ...state.list, failed: true } }),
-  met: (state, person) => ({ ...state, listed: merged(state.listed, [person], () => true) }),
+  met: (state, people) => ({ ...state, listed: merged(state.listed, people, () => true) }),
   timeline: (state, { peer, entries, next, older }) => {
     const known = state.timelines[peer];
     const timeline = { next: older || !known ? (next ?? null) : known.next };
