@@ -1,0 +1,158 @@
+"""The agent's flags: what may be said on the command line, and what it means.
+
+Owns the wording of wrong usage, and nothing that touches a disk or a socket. Used by the entry
+point, which hands the frozen result to everybody who needs a part of it.
+"""
+
+import argparse
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+DEFAULT_PAGE_PORT: Final = 5050
+DEFAULT_RENDEZVOUS: Final = "http://127.0.0.1:8000"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
+
+
+class StartError(Exception):
+    """Say in one sentence what keeps the agent from starting, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What this agent was told: `None` where it is to find the value by itself."""
+
+    page_port: int = DEFAULT_PAGE_PORT
+    peer_port: int | None = None
+    name: str | None = None
+    rendezvous: str = DEFAULT_RENDEZVOUS
+    data: Path | None = None
+    page_host: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    open_browser: bool = True
+    log_level: str = "info"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = message[:1].upper() + message[1:]
+        self.exit(2, f"{sentence.rstrip('.')}. (agent --help lists what can be said.)\n")
+
+
+def parse_settings(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read the command line; wrong usage ends the program with status 2 and one sentence."""
+    parser = _build_parser(environment)
+    given = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    if given.rendezvous is None:
+        try:
+            given.rendezvous = _url(environment.get("TMGE_RENDEZVOUS") or DEFAULT_RENDEZVOUS)
+        except argparse.ArgumentTypeError as problem:
+            parser.error(f"the environment variable TMGE_RENDEZVOUS: {problem}")
+    if given.peer_port == given.port:
+        parser.error("--port and --peer-port must differ")
+    return Settings(
+        page_port=given.port,
+        peer_port=given.peer_port,
+        name=given.name,
+        rendezvous=given.rendezvous,
+        data=given.data,
+        page_host=given.page_host,
+        allow_hosts=tuple(dict.fromkeys(given.allow_host)),
+        open_browser=not given.no_browser,
+        log_level=given.log_level,
+    )
+
+
+def _build_parser(environment: Mapping[str, str]) -> _Parser:
+    parser = _Parser(
+        prog="agent",
+        allow_abbrev=False,
+        description="Exchange quotes and pictures with people who also said yes.",
+    )
+    add = parser.add_argument
+    add("--port", type=_port, default=DEFAULT_PAGE_PORT, metavar="N", help="the page (5050)")
+    add("--peer-port", type=_port, metavar="N", help="UDP and TCP for peers (random, remembered)")
+    add("--name", type=_name, metavar="NAME", help="sign up under this name by itself")
+    add(
+        "--rendezvous",
+        type=_url,
+        metavar="URL",
+        help=f"where people meet (or TMGE_RENDEZVOUS; {DEFAULT_RENDEZVOUS})",
+    )
+    add("--data", type=_folder, metavar="DIR", help="data folder (one for each page port)")
+    add("--page-host", type=_address, metavar="ADDR", help="page address (127.0.0.1 and ::1)")
+    add(
+        "--allow-host",
+        type=_host_and_port,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="accept this Host and its Origin too (repeatable)",
+    )
+    add("--no-browser", action="store_true", help="do not open the page in a browser")
+    add("--log-level", choices=LOG_LEVELS, default="info", help="how much to say (info)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535 and len(text) <= 5):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name cannot be empty")
+    return text
+
+
+def _url(text: str) -> str:
+    """Accept http(s)://HOST[:PORT] alone: whatever else a URL can hold means nothing here."""
+    wrong = argparse.ArgumentTypeError(
+        f"{text!r} is not a rendezvous address: it must look like http://HOST:PORT"
+    )
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise wrong from None
+    plain = url.scheme in ("http", "https") and url.path in ("", "/")
+    if not plain or "@" in url.netloc or url.query or url.fragment or port == 0:
+        raise wrong
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or ""
+    if not _HOST.fullmatch(host):
+        raise wrong
+    return f"{url.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _folder(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("a data folder needs a name")
+    return Path(text).expanduser().absolute()
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+        ) from None
+
+
+def _host_and_port(text: str) -> str:
+    host, colon, port = text.lower().rpartition(":")
+    if not colon or not _HOST.fullmatch(host):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
+    return f"{host}:{_port(port)}"
