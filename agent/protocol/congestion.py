@@ -67,6 +67,7 @@ class Controller:
         "_congested_until",
         "_cycle",
         "_delivery",
+        "_drained",
         "_full_bandwidth",
         "_full_rounds",
         "_lost",
@@ -91,6 +92,7 @@ class Controller:
         self.datagram_size = datagram_size
         self._delivery = DeliveryRate(now)
         self._cycle = 0
+        self._drained = False
         self._start(now, INITIAL_WINDOW)
 
     def _start(self, now: float, packets: int) -> None:
@@ -223,6 +225,9 @@ class Controller:
         else:
             rise = max(1.0, (now - self._congested_at) / RISE_SECONDS)
             self._ceiling += rise * self.datagram_size
+        if standing and self.phase is Phase.CRUISE and not self._drained and self.min_rtt < 1.125 * self._base_rtt:
+            self._drained = True
+            self._enter(Phase.DOWN, now)
         self._turn_the_circle(now)
 
     def _is_full(self) -> bool:
@@ -249,6 +254,8 @@ class Controller:
     def _begin_cycle(self) -> None:
         """Forget what was measured before the last cycle, if that one measured anything."""
         self._cycle += 1
+        self._drained = False
+        self._base_rtt += max(0.0, self.min_rtt - self._base_rtt) / 32
         if self._rates[0] > 0:
             self._rates = [0.0, self._rates[0]]
             self.bandwidth = self._rates[1]

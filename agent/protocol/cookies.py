@@ -86,8 +86,7 @@ class CookieJar:
         """Tell whether `mac2` over `data` was made with a cookie of `source`."""
         self._rotate(now)
         return any(
-            compare_digest(mac2_of(_mac(secret, source), data), mac2)
-            for secret in (self._secret, self._previous)
+            compare_digest(mac2_of(_mac(secret, source), data), mac2) for secret in (self._secret, self._previous)
         )
 
     def _rotate(self, now: float) -> None:

@@ -7,7 +7,8 @@ from typing import Final
 
 from agent.protocol.card import HandshakeError, LocalIdentity
 from agent.protocol.errors import Drop
-from agent.protocol.handshake import CONNECTION_ID_SIZE, Established, Responder, attempt
+from agent.protocol.handshake import Established, Responder, attempt
+from agent.protocol.packet import CONNECTION_ID_SIZE
 
 ANSWERED_MOST: Final = 256  # initiations whose response is kept, to be sent again
 

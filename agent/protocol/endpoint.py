@@ -18,7 +18,7 @@ from agent.protocol.book import Gift, Request
 from agent.protocol.card import Card, HandshakeError, LocalIdentity
 from agent.protocol.consent import Consent
 from agent.protocol.doorkeeper import Doorkeeper
-from agent.protocol.errors import Drop, PeerError
+from agent.protocol.errors import Drop, PeerError, UsageError
 from agent.protocol.events import Event, SessionClosed, SessionOpened
 from agent.protocol.handshake import Initiator
 from agent.protocol.packet import Address, Datagrams
@@ -151,6 +151,10 @@ class Endpoint:
     def is_connected(self, key: bytes) -> bool:
         """Tell whether both said yes to a connection."""
         return key in self._consent.connected
+
+    def in_session(self, key: bytes) -> bool:
+        """Tell whether packets flow with this peer now."""
+        return self.session_with(key) is not None
 
     def progress(self, id: bytes) -> Progress | None:
         """Tell how far a transfer is; None if there is none."""
@@ -347,7 +351,7 @@ class Endpoint:
         except PeerError as error:
             session.closed = (CloseCode.BROKEN, str(error))
             self._out.append(session.close_packet(CloseCode.BROKEN, str(error)))
-        except OSError as error:
+        except (OSError, UsageError) as error:
             self._broken_disk(session, error, now)
         self._look_after(session, now)
         return read
@@ -355,13 +359,13 @@ class Endpoint:
     def _session_out(self, session: Session, now: float) -> list[Datagrams]:
         try:
             return session.datagrams_to_send(now)
-        except OSError as error:
+        except (OSError, UsageError) as error:
             self._broken_disk(session, error, now)
             return []
 
-    def _broken_disk(self, session: Session, error: OSError, now: float) -> None:
+    def _broken_disk(self, session: Session, error: OSError | UsageError, now: float) -> None:
         """End the transfers of a session whose files cannot be read or written here."""
-        reason = f"A file could not be used: {error.strerror or error}."
+        reason = str(error) if isinstance(error, UsageError) else f"A file could not be used: {error.strerror}."
         for request in self._consent.book.with_peer(session.peer.key):
             if request.session is session:
                 self._consent.fail(request.id, reason, now)

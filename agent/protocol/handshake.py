@@ -150,9 +150,7 @@ class Initiator:
         self.connection_id = connection_id
         self.peer_box_key = peer_box_key
         header = _header(INITIATION, connection_id)
-        payload = (encode_card(own_card(identity, name)) + _COUNTER.pack(counter)).ljust(
-            _PAYLOAD_BYTES, b"\0"
-        )
+        payload = (encode_card(own_card(identity, name)) + _COUNTER.pack(counter)).ljust(_PAYLOAD_BYTES, b"\0")
         try:
             self._sent = noise.write_first(
                 _PROLOGUE + header, identity.box_private, _ephemeral(random), peer_box_key, payload
@@ -275,9 +273,7 @@ class Responder:
             raise HandshakeError(Drop.NOT_FOR_US, "no initiation for our key")
         header = packet[: _HEADER.size]
         try:
-            first = noise.read_first(
-                _PROLOGUE + header, self._identity.box_private, packet[_HEADER.size : _MACS_AT]
-            )
+            first = noise.read_first(_PROLOGUE + header, self._identity.box_private, packet[_HEADER.size : _MACS_AT])
         except noise.NoiseError as error:
             raise HandshakeError(Drop.NOT_AUTHENTIC, f"initiation: {error}") from None
         peer, rest = decode_card(first.payload, first.remote_static)
@@ -287,13 +283,9 @@ class Responder:
         verify_card(peer)
         return Opening(peer, int.from_bytes(counter, "big"), header[2:], first)
 
-    def respond(
-        self, opening: Opening, name: str, connection_id: bytes
-    ) -> tuple[bytes, Established]:
+    def respond(self, opening: Opening, name: str, connection_id: bytes) -> tuple[bytes, Established]:
         """Return the response and the session, once for each opening. `connection_id` is ours."""
-        header = _RESPONSE_HEADER.pack(
-            RESPONSE, VERSION, _checked(connection_id), opening.connection_id
-        )
+        header = _RESPONSE_HEADER.pack(RESPONSE, VERSION, _checked(connection_id), opening.connection_id)
         message, split = opening._first.write_second(
             _ephemeral(self._random), header + encode_card(own_card(self._identity, name))
         )

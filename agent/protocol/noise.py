@@ -97,9 +97,7 @@ class Sent:
             raise NoiseError("too short")
         remote_ephemeral, sealed = message[:KEY_BYTES], message[KEY_BYTES:]
         state = self._state.mix_hash(remote_ephemeral)
-        state = state.mix_key(self._ephemeral, remote_ephemeral).mix_key(
-            self._static, remote_ephemeral
-        )
+        state = state.mix_key(self._ephemeral, remote_ephemeral).mix_key(self._static, remote_ephemeral)
         state, payload = state.open(sealed)
         return payload, state.split()
 
@@ -117,9 +115,7 @@ class First:
         """Return the answer and the keys. `ephemeral` must be fresh for every call."""
         public = ephemeral.public_key().public_bytes_raw()
         state = self._state.mix_hash(public)
-        state = state.mix_key(ephemeral, self._remote_ephemeral).mix_key(
-            ephemeral, self.remote_static
-        )
+        state = state.mix_key(ephemeral, self._remote_ephemeral).mix_key(ephemeral, self.remote_static)
         state, sealed = state.seal(payload)
         return public + sealed, state.split()
 
@@ -152,9 +148,7 @@ def read_first(prologue: bytes, static: X25519PrivateKey, message: bytes) -> Fir
 
 
 def _start(prologue: bytes, responder_static: bytes) -> SymmetricState:
-    return (
-        SymmetricState(_PROTOCOL_NAME, _PROTOCOL_NAME).mix_hash(prologue).mix_hash(responder_static)
-    )
+    return SymmetricState(_PROTOCOL_NAME, _PROTOCOL_NAME).mix_hash(prologue).mix_hash(responder_static)
 
 
 def _hkdf_pair(chaining_key: bytes, secret: bytes) -> tuple[bytes, bytes]:

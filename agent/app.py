@@ -1,0 +1,136 @@
+"""The composition root: the only file that knows everybody. Used by the entry point alone."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.datafolder import DataFolder
+from agent.directory import Directory
+from agent.entries import Entries
+from agent.exchange import Exchange
+from agent.gifts import Gifts
+from agent.happenings import Happenings
+from agent.history import History
+from agent.identity import Identity
+from agent.library import Library
+from agent.node import Node
+from agent.people import People
+from agent.person import Person
+from agent.pictures import Pictures
+from agent.ports import PeerSockets
+from agent.protocol.endpoint import Endpoint
+from agent.protocol.errors import UsageError
+from agent.settings import Settings
+from agent.text_link import TextLink
+from agent.view import StateView
+
+Publish = Callable[[str, object], None]
+
+_log = logging.getLogger("agent")
+
+
+@dataclass(slots=True)
+class Agent:
+    """Everything that runs, put together but for the page."""
+
+    exchange: Exchange
+    _settings: Settings
+    _peer_port: int
+    _history: History
+    _library: Library
+    _directory: Directory
+    _node: Node
+    _text_link: TextLink
+    _pictures: Pictures
+    _view: StateView
+    _stopping: bool = False
+
+    def start(self) -> None:
+        """Begin to work; nothing here waits for the rendezvous."""
+        self._text_link.start()
+        self._node.start()
+        self._directory.start()
+        name = self._settings.name or self._history.setting("name")
+        if name:
+            threading.Thread(target=self._sign_up, args=(name,), daemon=True).start()
+        threading.Thread(target=self._fill_library, daemon=True).start()
+
+    def stop(self) -> None:
+        """Say goodbye to peers and rendezvous, and close the files."""
+        self._stopping = True
+        self._pictures.stop()
+        self._node.stop()
+        self._text_link.stop()
+        self._directory.stop()
+        self._library.close()
+        self._history.close()
+
+    def _sign_up(self, name: str) -> None:
+        """Sign up by the name that was given, or used before; what the directory still has to try, it tries alone."""
+        try:
+            self.exchange.sign_up(name=name)
+        except UsageError as error:
+            _log.warning("%s", error.message)
+            if error.code == "rendezvous_down" and self._history.setting("name"):
+                self._view.publish()
+
+    def _fill_library(self) -> None:
+        try:
+            self._library.ensure_starter(lambda _: self._view.publish())
+        except UsageError as error:
+            if not self._stopping:
+                _log.warning("The starter collection is not complete: %s", error.message)
+
+
+def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: PeerSockets, publish: Publish) -> Agent:
+    """Put an agent together. `publish` tells all open pages an event of the local contract."""
+    history = History(folder.path / "history.db")
+    library = Library(folder.path / "library")
+    entries = Entries(history, publish)
+    entries.close_open()
+    library.discard_unfinished()
+    contacts = history.contacts()
+    core = Endpoint(
+        identity,
+        history.setting("name"),
+        history.next_epoch(),
+        os.urandom,
+        [contact.key for contact in contacts if contact.connected],
+        {contact.key: contact.handshake_counter for contact in contacts},
+    )
+    late: list[Callable[..., None]] = []  # who hears of the directory is made after it
+    directory = Directory(
+        settings.rendezvous,
+        identity,
+        next_seq=history.next_seq,
+        on_presence=lambda person: late[0](person),
+        on_status=lambda status, message: late[1](status, message),
+    )
+    people = People(directory, history, publish)
+    values = {
+        "rendezvous": settings.rendezvous,
+        "data": str(folder.path),
+        "peer_port": sockets.port,
+        "page_port": settings.page_port,
+    }
+    view = StateView(core, people, entries, library, identity.fingerprint, values, publish)
+    gifts = Gifts(library)
+    happenings = Happenings(core, people, entries, gifts, history, publish)
+    node = Node(core, sockets.udp, happenings.on_event)
+    pictures = Pictures(core, node, library, entries, publish)
+    text_link = TextLink(sockets.tcp)
+    happenings.attach(node, pictures, text_link)
+    exchange = Exchange(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
+
+    def on_presence(person: Person) -> None:
+        people.presence(person)
+
+    def on_status(status: str, message: str) -> None:
+        if directory.name is not None and core.name is None:
+            exchange.signed_up(directory.name)
+        view.rendezvous(status, message)
+
+    late += [on_presence, on_status]
+    return Agent(exchange, settings, sockets.port, history, library, directory, node, text_link, pictures, view)

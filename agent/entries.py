@@ -1,0 +1,122 @@
+"""Requests as people see them: one entry each, kept in the history and told to the page whenever it changes.
+
+An entry is the `request` value of the local contract. Used by `exchange` and `happenings`; it decides nothing.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from agent.history import FINAL_PHASES, History
+from agent.protocol.transfer import Image
+
+STATE_BYTES: Final = 160_000  # of the requests in `state`, which is to stay under 256 KB
+CUT: Final = 1000  # characters of a quote in `state` and in events of open pages
+RECENT: Final = 50
+
+Entry = dict[str, Any]
+Publish = Callable[[str, object], None]
+
+
+class Entries:
+    """The requests of this person; open ones are at hand, all are in the history."""
+
+    def __init__(self, history: History, publish: Publish) -> None:
+        self._history = history
+        self._publish = publish
+        self._open: dict[str, Entry] = {}
+
+    def close_open(self) -> None:
+        """Give what was open when the agent stopped its last word."""
+        self._history.close_open("The agent was stopped before this was finished.", "unreachable")
+
+    def add(
+        self, request: str, kind: str, verb: str, direction: str, peer: str, wish: str, lifetime: float, **more: Any
+    ) -> None:
+        """Enter a new request in phase `waiting`, or in `more`'s."""
+        now = time.time()
+        entry = {
+            "request": request,
+            "kind": kind,
+            "verb": verb,
+            "direction": direction,
+            "peer": peer,
+            "phase": "waiting",
+            "created_at": now,
+            "expires_at": now + lifetime,
+        }
+        if wish:
+            entry["wish"] = wish
+        self._open[request] = entry | more
+        self._keep(request)
+
+    def change(self, request: str, **values: Any) -> Entry | None:
+        """Change an open entry, keep and tell it; None if there is no such open entry."""
+        entry = self._open.get(request)
+        if entry is None:
+            return None
+        entry |= values
+        self._keep(request)
+        return entry
+
+    def note(self, request: str, **values: Any) -> None:
+        """Add to an open entry what the next change will keep and tell."""
+        if request in self._open:
+            self._open[request] |= values
+
+    def open(self, request: str) -> Entry | None:
+        """Return an open entry."""
+        return self._open.get(request)
+
+    def find(self, request: str) -> Entry | None:
+        """Return an entry, open or not."""
+        return self._open.get(request) or self._history.request(request)
+
+    def with_peer(self, peer: str) -> list[Entry]:
+        """Return the open entries with a person."""
+        return [entry for entry in self._open.values() if entry["peer"] == peer]
+
+    def transferring(self) -> list[Entry]:
+        """Return the entries whose picture is on its way."""
+        return [entry for entry in self._open.values() if entry["phase"] == "transferring"]
+
+    def for_state(self) -> list[Entry]:
+        """Return the open requests and the last ones, newest first, within the size that `state` has for them."""
+        chosen = {entry["request"]: entry for entry in self._history.recent(RECENT, CUT)}
+        chosen |= {request: shortened(entry) for request, entry in self._open.items()}
+        entries, size = [], 0
+        ranked = sorted(chosen.values(), key=lambda entry: (entry["phase"] in FINAL_PHASES, -entry["created_at"]))
+        for entry in ranked:
+            size += len(str(entry).encode())
+            if size > STATE_BYTES:
+                break
+            entries.append(entry)
+        return sorted(entries, key=lambda entry: -float(entry["created_at"]))
+
+    def _keep(self, request: str) -> None:
+        entry = self._open[request]
+        self._history.save_request(entry)
+        self._publish("request", shortened(entry))
+        if entry["phase"] in FINAL_PHASES:
+            del self._open[request]
+
+
+def shortened(entry: Entry) -> Entry:
+    """Return an entry whose quote is cut to what fits everywhere."""
+    quote = entry.get("quote")
+    if quote and len(quote["text"]) > CUT:
+        return entry | {"quote": quote | {"text": quote["text"][:CUT], "cut": True}}
+    return entry
+
+
+def image_value(image: Image, url: bool) -> dict[str, Any]:
+    """Return a picture as the page sees it, with its address once it is whole."""
+    sha256 = image.sha256.hex()
+    value = {
+        "width": image.width,
+        "height": image.height,
+        "format": image.format,
+        "bytes": image.size,
+        "sha256": sha256,
+    }
+    return value | ({"url": f"/media/{sha256}"} if url else {})

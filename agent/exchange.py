@@ -1,0 +1,275 @@
+"""What a person can do: the calls of the local contract, carried out.
+
+Each call checks what was asked, hands it to the core, and wakes the pump. What then happens comes back through
+`happenings`. Errors are UsageErrors, whose sentences people read.
+"""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from agent.directory import Directory
+from agent.entries import Entries
+from agent.gifts import Gifts
+from agent.history import History
+from agent.library import Library
+from agent.node import Node
+from agent.people import People
+from agent.pictures import Pictures
+from agent.protocol.card import Card
+from agent.protocol.endpoint import Endpoint
+from agent.protocol.errors import UsageError
+from agent.protocol.request import Kind
+from agent.quotes import checked_quote
+from agent.view import StateView
+from rendezvous.contract.names import canonical
+
+DEFAULT_LIFETIME: Final = 300  # seconds
+SHORTEST, LONGEST = 5, 86_400  # seconds
+MAX_WISH: Final = 280  # characters
+REPLIES: Final = {None: "", "not_now": "Not now.", "never": "No, and please do not ask again."}
+
+Answer = dict[str, Any]
+
+
+class Exchange:
+    """The calls of the local contract, by name."""
+
+    def __init__(
+        self,
+        core: Endpoint,
+        node: Node,
+        directory: Directory,
+        people: People,
+        entries: Entries,
+        library: Library,
+        gifts: Gifts,
+        pictures: Pictures,
+        history: History,
+        view: StateView,
+        peer_port: int,
+    ) -> None:
+        self._core, self._node, self._directory, self._people = core, node, directory, people
+        self._entries, self._library, self._gifts, self._pictures = entries, library, gifts, pictures
+        self._history, self._view, self._peer_port = history, view, peer_port
+
+    # --- me ---
+
+    def sign_up(self, *, name: str) -> Answer:
+        """Claim a name at the rendezvous; the same name again renews it."""
+        if self._core.name is not None:
+            try:
+                same = canonical(name) == self._core.name
+            except ValueError:
+                same = False
+            if not same:
+                raise UsageError("bad_request", f"You are signed up as {self._core.name} already.")
+        self._directory.sign_up(name, self._peer_port)
+        self.signed_up(self._directory.name or canonical(name))
+        return {"name": self._core.name}
+
+    def signed_up(self, name: str) -> None:
+        """Go by this name from now on."""
+        if self._core.name != name:
+            self._history.set_setting("name", name)
+            self._core.name = name
+        self._people.watch()
+        self._view.publish()
+
+    def get_state(self) -> Answer:
+        """Return what a page needs to begin."""
+        return self._view.state()
+
+    # --- people ---
+
+    def list_people(self, *, query: str | None = None, after: str | None = None) -> Answer:
+        """Return a page of who is listed at the rendezvous."""
+        people, following = self._people.listed(query or "", after, self._core.name)
+        return {"people": people} | ({"next": following} if following is not None else {})
+
+    def get_person(self, *, name: str) -> Answer:
+        """Return what the rendezvous says of one person."""
+        return {"person": self._people.get(name)}
+
+    def connect_to(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
+        """Ask someone for a connection."""
+        self._need_name()
+        wish, lifetime = _checked(wish, lifetime)
+        person = self._people.look_up(peer)
+        if person.name == self._core.name:
+            raise UsageError("bad_request", "This is yourself.")
+        if person.key is not None and self._core.is_connected(person.key):
+            raise UsageError("bad_request", f"You and {person.name} are connected already.")
+        for entry in self._entries.with_peer(person.name):
+            if entry["kind"] == "connection" and entry["direction"] == "out":
+                return {"request": entry["request"]}
+        if person.key is None or person.box_key is None or person.box_signature is None:
+            raise UsageError("unreachable", f"{person.name} has signed up without a key: nobody can reach them safely.")
+        card = Card(person.name, person.key, person.box_key, person.box_signature)
+        online = person.online or self._core.in_session(person.key)
+        if person.host and person.port:
+            self._core.meet(person.key, [(person.host, person.port)])
+        return self._ask(Kind.CONNECTION, card, online, wish, lifetime, None)
+
+    def disconnect_from(self, *, peer: str) -> Answer:
+        """End the connection with someone."""
+        contact = self._people.contact(peer)
+        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        self._core.disconnect_from(card, self._node.now())
+        self._people.disconnected(contact.name)
+        self._node.wake()
+        return {}
+
+    # --- asking and offering ---
+
+    def ask_quote(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
+        """Ask a contact for a quote."""
+        return self._ask_contact(Kind.QUOTE, peer, wish, lifetime, None)
+
+    def ask_image(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
+        """Ask a contact for a picture."""
+        return self._ask_contact(Kind.IMAGE, peer, wish, lifetime, None)
+
+    def offer_quote(
+        self, *, peer: str, item: str | None = None, text: str | None = None, author: str | None = None
+    ) -> Answer:
+        """Offer a contact a quote: one of the collection, or a text typed on the spot."""
+        if (item is None) == (text is None):
+            raise UsageError("bad_request", "Offer either an item of your collection, or a text.")
+        if text is not None:
+            quote = checked_quote(text, author or self._core.name or "", None)
+            value: dict[str, object] = {"text": quote.text, "author": quote.author}
+        else:
+            value = self._gifts.quote_of(item)
+        return self._ask_contact(Kind.QUOTE, peer, None, None, ("quote", value))
+
+    def offer_image(self, *, peer: str, item: str) -> Answer:
+        """Offer a contact a picture of the collection."""
+        self._gifts.check_image(item)
+        return self._ask_contact(Kind.IMAGE, peer, None, None, ("image", item))
+
+    def answer(self, *, request: str, accept: bool, item: str | None = None, reply: str | None = None) -> Answer:
+        """Say yes or no to what someone asked."""
+        entry = self._get(request)
+        if reply not in REPLIES:
+            raise UsageError("bad_request", "reply is not_now or never.")
+        if entry["direction"] == "out":
+            raise UsageError("bad_request", "This is your own request: the other side answers it.")
+        id = bytes.fromhex(request)
+        gift = None
+        if accept and entry["kind"] != "connection" and entry["verb"] == "ask":
+            gift, value = self._gifts.pick(request, entry["kind"], item)
+            self._entries.note(request, **value)
+        elif not accept and reply == "never":
+            self._history.set_setting(f"never {entry['peer']}", True)
+        try:
+            self._core.answer(id, accept, gift, REPLIES[reply], self._node.now())
+        except UsageError:
+            if gift is not None:
+                self._gifts.let_go(request)
+            raise
+        self._node.wake()
+        return {}
+
+    def cancel(self, *, request: str) -> Answer:
+        """Take back a request, or stop a transfer."""
+        self._get(request)
+        self._core.cancel(bytes.fromhex(request), self._node.now())
+        self._node.wake()
+        return {}
+
+    # --- what there is ---
+
+    def add_quote(self, *, text: str, author: str, source: str | None = None) -> Answer:
+        """Add a quote to the collection."""
+        item = self._library.add_quote(text, author, source)
+        self._view.publish()
+        return {"item": item["item"]}
+
+    def remove_item(self, *, item: str) -> Answer:
+        """Stop offering an item."""
+        self._library.remove_item(item)
+        self._view.publish()
+        return {}
+
+    def add_image(self, stream: IO[bytes], filename: str | None) -> Answer:
+        """Take in an uploaded picture."""
+        item = self._library.add_image(stream, filename)
+        self._view.publish()
+        return {name: item[name] for name in ("item", "sha256", "width", "height", "bytes")}
+
+    def get_timeline(self, *, peer: str | None = None, before: int | None = None, limit: int | None = None) -> Answer:
+        """Return what happened, newest first."""
+        if before is not None and not 0 <= before < 2**62:
+            raise UsageError("bad_request", "before is what the last page called next.")
+        entries, following = self._history.timeline(peer, before, 50 if limit is None else limit)
+        return {"entries": entries} | ({"next": following} if following is not None else {})
+
+    def media(self, sha256: str) -> tuple[Path, str] | None:
+        """Find a finished picture."""
+        return self._library.media(sha256)
+
+    def partial(self, request: str) -> Iterator[bytes] | None:
+        """Follow a picture that arrives."""
+        return self._pictures.follow(request)
+
+    # --- inside ---
+
+    def _need_name(self) -> None:
+        if self._core.name is None:
+            raise UsageError("not_signed_up", "Sign up first: choose a name that others will see.")
+
+    def _get(self, request: str) -> dict[str, Any]:
+        entry = self._entries.open(request)
+        if entry is not None:
+            return entry
+        if (known := self._entries.find(request)) is not None:
+            raise UsageError("already_final", f"This request has ended: {known['phase']}.")
+        raise UsageError("unknown_request", "There is no such request.")
+
+    def _ask_contact(
+        self, kind: Kind, peer: str, wish: str | None, lifetime: int | None, offer: tuple[str, Any] | None
+    ) -> Answer:
+        self._need_name()
+        wish, lifetime = _checked(wish, lifetime)
+        contact = self._people.contact(peer)
+        online, addresses = self._people.reach(contact)
+        self._core.meet(contact.key, addresses)
+        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        online = online or self._core.in_session(contact.key)
+        return self._ask(kind, card, online, wish, lifetime, offer)
+
+    def _ask(
+        self, kind: Kind, card: Card, online: bool, wish: str, lifetime: int, offer: tuple[str, Any] | None
+    ) -> Answer:
+        id = secrets.token_bytes(16)
+        request, verb = id.hex(), "ask" if offer is None else "offer"
+        if not online:
+            reason = f"{card.name} is not online."
+            self._entries.add(
+                request, kind.value, verb, "out", card.name, wish, lifetime, phase="unreachable", reason=reason
+            )
+            return {"request": request}
+        gift, value = self._gifts.offered(request, *offer) if offer is not None else (None, {})
+        try:
+            self._core.ask(id, kind, card, lifetime, wish, self._node.now(), gift)
+        except UsageError:
+            self._gifts.let_go(request)
+            raise
+        self._node.wake()
+        if value:
+            self._entries.change(request, **value)
+        return {"request": request}
+
+
+def _checked(wish: str | None, lifetime: int | None) -> tuple[str, int]:
+    wish = (wish or "").strip()
+    if len(wish) > MAX_WISH:
+        raise UsageError("bad_request", f"A wish has at most {MAX_WISH} characters.")
+    if any(not char.isprintable() for char in wish):
+        raise UsageError("bad_request", "A wish is one line, without control characters.")
+    lifetime = DEFAULT_LIFETIME if lifetime is None else lifetime
+    if not SHORTEST <= lifetime <= LONGEST:
+        raise UsageError("bad_request", f"The time to answer is between {SHORTEST} and {LONGEST} seconds.")
+    return wish, lifetime

@@ -1,0 +1,202 @@
+"""The pump of the peer protocol: one UDP socket, one clock, one core. Loops, and no protocol rules.
+
+Everything happens on the agent's one green loop. Datagrams go in by batches (UDP_GRO) and out by batches (UDP_SEGMENT)
+where the kernel has them, one by one elsewhere. A turn is bounded, so that a busy socket leaves others their time.
+"""
+
+import errno
+import logging
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import eventlet
+from eventlet import greenthread, hubs
+
+from agent.protocol.endpoint import Endpoint
+from agent.protocol.events import Event
+from agent.protocol.packet import Address, Datagrams
+
+_UDP: Final = 17  # SOL_UDP
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+_TURN: Final = 4  # batches received, or sent, before others have their turn
+_BUFFER: Final = 1 << 16
+_NO_SEGMENTS: Final = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+_MAPPED: Final = "::ffff:"
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """Runs `core` on `udp`. After a verb of the core, call `wake`; events go to `on_event`, which must not block."""
+
+    def __init__(self, core: Endpoint, udp: socket.socket, on_event: Callable[[Event], None]) -> None:
+        self._core = core
+        self._on_event = on_event
+        self._fd = udp.fileno()
+        self._socket = _native(udp)
+        self._dual = udp.family == socket.AF_INET6
+        self._segments = _takes(self._socket, _UDP_SEGMENT, 0)
+        _takes(self._socket, _UDP_GRO, 1)
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._ancillary = socket.CMSG_SPACE(4)
+        self._held: list[Datagrams] = []  # taken from the core, not yet taken by the socket
+        self._pumping = self._again = False
+        self._timer: Any = None
+        self._threads: list[Any] = []
+
+    def now(self) -> float:
+        """Return the core's clock, in seconds."""
+        return time.monotonic()
+
+    def start(self) -> None:
+        """Begin to receive, in a green thread."""
+        self._threads.append(eventlet.spawn(self._receive))
+        self.wake()
+
+    def stop(self) -> None:
+        """Say goodbye to all peers and end."""
+        self._core.close(self.now())
+        self.wake()
+        for thread in self._threads:
+            thread.kill()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._socket.close()
+
+    def wake(self) -> None:
+        """Hand out events, send what is to be sent, and set the timer; safe to call from within `on_event`."""
+        if self._pumping:
+            self._again = True
+            return
+        self._pumping = True
+        try:
+            self._pump()
+        finally:
+            self._pumping = False
+
+    # --- inside ---
+
+    def _pump(self) -> None:
+        for _ in range(_TURN):
+            self._again = False
+            while (event := self._core.next_event()) is not None:
+                self._again = True
+                self._on_event(event)
+            self._again = self._send() or self._again
+            if not self._again:
+                break
+        self._set_timer(0 if self._again and not self._held else None)
+
+    def _receive(self) -> None:
+        """Take datagrams as long as there are some; wait only when there are none."""
+        turn = 0
+        while True:
+            try:
+                size, ancillary, _, source = self._socket.recvmsg_into([self._buffer], self._ancillary)
+            except BlockingIOError:
+                turn = 0
+                hubs.trampoline(self._fd, read=True)
+                continue
+            except OSError as problem:
+                if problem.errno in (errno.EBADF, errno.ENOTSOCK):
+                    return
+                continue  # an ICMP error about something sent before: not to be believed
+            if size:
+                batch = Datagrams(_plain(source), self._buffer[:size], _segment(ancillary, size))
+                self._core.receive([batch], self.now())
+                self.wake()
+            turn += 1
+            if turn == _TURN:
+                turn = 0
+                greenthread.sleep(0)
+
+    def _send(self) -> bool:
+        """Send one round of what the core has; tell whether there was something."""
+        batches = self._held or self._core.datagrams_to_send(self.now())
+        self._held = []
+        for index, batch in enumerate(batches):
+            if not self._send_batch(batch):
+                # the core's buffers are good until the next call only
+                self._held = [Datagrams(b.address, bytes(b.data), b.size) for b in batches[index:]]
+                self._threads = [thread for thread in self._threads if not thread.dead]
+                self._threads.append(eventlet.spawn(self._wait_for_room))
+                return False
+        return bool(batches)
+
+    def _send_batch(self, batch: Datagrams) -> bool:
+        """Give a batch to the kernel; False when its buffer is full. What it refuses counts as lost on the path."""
+        address = self._kernel_address(batch.address)
+        data, size = memoryview(batch.data), batch.size
+        try:
+            if len(data) <= size:
+                self._socket.sendto(data, address)
+            elif self._segments:
+                self._socket.sendmsg([data], [(_UDP, _UDP_SEGMENT, struct.pack("=H", size))], 0, address)
+            else:
+                for at in range(0, len(data), size):
+                    self._socket.sendto(data[at : at + size], address)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            if self._segments and len(data) > size and problem.errno in _NO_SEGMENTS:
+                _log.info("The kernel does not send in batches here (%s): one by one from now on.", problem.strerror)
+                self._segments = False
+                return self._send_batch(batch)
+        return True
+
+    def _wait_for_room(self) -> None:
+        hubs.trampoline(self._fd, write=True)
+        self.wake()
+
+    def _set_timer(self, delay: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if delay is None:
+            due = self._core.next_timeout()
+            if due is None or self._held:
+                return
+            delay = max(0.0, due - self.now())
+        self._timer = hubs.get_hub().schedule_call_global(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._core.handle_timeout(self.now())
+        self.wake()
+
+    def _kernel_address(self, address: Address) -> Address:
+        host, port = address
+        return (_MAPPED + host, port) if self._dual and ":" not in host else address
+
+
+def _native(udp: socket.socket) -> Any:
+    """Return an unpatched, non-blocking socket on the same port: waiting is this module's own business."""
+    original = eventlet.patcher.original("socket")
+    native = original.socket(udp.family, socket.SOCK_DGRAM, fileno=os.dup(udp.fileno()))
+    native.setblocking(False)
+    return native
+
+
+def _takes(native: Any, option: int, value: int) -> bool:
+    try:
+        native.setsockopt(_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def _segment(ancillary: list[tuple[int, int, bytes]], size: int) -> int:
+    for level, kind, data in ancillary:
+        if (level, kind) == (_UDP, _UDP_GRO):
+            return int(struct.unpack_from("=i", data)[0])
+    return size
+
+
+def _plain(source: Any) -> Address:
+    host, port = source[:2]
+    return (host[len(_MAPPED) :] if host.startswith(_MAPPED) else host), port

@@ -1,0 +1,145 @@
+"""Who there is: the directory's word, the keys that are pinned here, and where someone can be reached.
+
+Used by `exchange` and `happenings`. A contact is someone this person has connected with; their key decides who they
+are, whatever the directory says later.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.directory import Directory
+from agent.history import Contact, History
+from agent.person import Person
+from agent.protocol.card import Card
+from agent.protocol.errors import UsageError
+from agent.protocol.packet import Address
+from rendezvous.contract.identity import fingerprint
+
+Publish = Callable[[str, object], None]
+
+
+class People:
+    """The directory and the contacts, as one."""
+
+    def __init__(self, directory: Directory, history: History, publish: Publish) -> None:
+        self._directory = directory
+        self._history = history
+        self._publish = publish
+        self._seen: dict[str, Person] = {}  # the directory's last word on contacts
+        self._direct: dict[bytes, Address] = {}  # where a session last was
+
+    # --- looking ---
+
+    def contacts(self) -> list[dict[str, Any]]:
+        """Return the contacts as the page sees them."""
+        return [self._of_contact(contact) for contact in self._history.contacts()]
+
+    def listed(self, query: str, after: str | None, without: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Return a page of the directory, without ourselves."""
+        people, following = self._directory.list_people(query, after)
+        return [self._of_person(person) for person in people if person.name != without], following
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return what is known of one person; UsageError `unknown_person`, `rendezvous_down`."""
+        return self._of_person(self.look_up(name))
+
+    def look_up(self, name: str) -> Person:
+        """Ask the directory; UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact."""
+        person = self._directory.get_person(name)
+        if person.key is not None:
+            self._history.check_pin(person.name, person.key)
+        if self._history.contact(person.name):
+            self._seen[person.name] = person
+        return person
+
+    def contact(self, name: str) -> Contact:
+        """Return a contact that is connected; UsageError `not_connected`."""
+        contact = self._history.contact(name)
+        if contact is None or not contact.connected:
+            raise UsageError("not_connected", f"You and {name} are not connected: ask to connect first.")
+        return contact
+
+    def by_key(self, key: bytes) -> Contact | None:
+        """Return the contact of a key."""
+        return next((contact for contact in self._history.contacts() if contact.key == key), None)
+
+    def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
+        """Return whether a contact is believed to be online, and where: the directory's word, or the last session's."""
+        addresses = [self._direct[contact.key]] if contact.key in self._direct else []
+        try:
+            person = self.look_up(contact.name)
+        except UsageError as error:
+            if error.code != "rendezvous_down":
+                raise
+            return bool(addresses), addresses
+        if person.host and person.port and (person.host, person.port) not in addresses:
+            addresses.insert(0, (person.host, person.port))
+        return person.online, addresses
+
+    # --- learning ---
+
+    def connected(self, card: Card) -> None:
+        """Pin someone who is connected from now on; UsageError `key_changed`."""
+        self._history.pin(card.name, card.key, card.box_key, card.box_signature, time.time())
+        self._tell(card.name)
+        self.watch()
+
+    def disconnected(self, name: str) -> None:
+        """Note that someone is not connected any more; the pin stays."""
+        self._history.set_connected(name, False)
+        self._tell(name)
+
+    def session_opened(self, card: Card, address: Address, counter: int | None) -> None:
+        """Note where and when a contact was there, and which handshake it was."""
+        contact = self.by_key(card.key)
+        self._direct[card.key] = address
+        if contact is not None:
+            self._history.seen(contact.name, time.time())
+            if counter is not None:
+                self._history.take_handshake_counter(contact.name, counter)
+
+    def presence(self, person: Person) -> None:
+        """Take the directory's news of someone who is watched."""
+        contact = self._history.contact(person.name)
+        if contact is None:
+            return
+        self._seen[person.name] = person
+        if not person.online:
+            self._direct.pop(contact.key, None)
+        self._tell(person.name)
+
+    def watch(self) -> None:
+        """Ask the directory for news of all contacts."""
+        self._directory.watch([contact.name for contact in self._history.contacts()])
+
+    # --- inside ---
+
+    def _tell(self, name: str) -> None:
+        contact = self._history.contact(name)
+        if contact is not None:
+            self._publish("people", [self._of_contact(contact)])
+
+    def _of_contact(self, contact: Contact) -> dict[str, Any]:
+        seen = self._seen.get(contact.name)
+        value = {
+            "name": contact.name,
+            "fingerprint": fingerprint(contact.key),
+            "online": seen is not None and seen.online,
+            "connected": contact.connected,
+        }
+        times = [time for time in (contact.last_seen, seen.last_seen if seen else None) if time]
+        return value | ({"last_seen": max(times)} if times else {})
+
+    def _of_person(self, person: Person) -> dict[str, Any]:
+        contact = self._history.contact(person.name)
+        if contact is not None and contact.key == person.key:
+            self._seen[person.name] = person
+            return self._of_contact(contact)
+        value = {
+            "name": person.name,
+            "fingerprint": person.fingerprint,
+            "online": person.online,
+            "connected": False,
+        }
+        return value | ({"last_seen": person.last_seen} if person.last_seen else {})
