@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from agent.protocol.acks import MAX_ACK_DELAY, Ranges
-from agent.protocol.congestion import Controller, Sent
+from agent.protocol.congestion import Controller
+from agent.protocol.delivery import Sent
 from agent.protocol.errors import PeerError
 from agent.protocol.frames import Ack
 
