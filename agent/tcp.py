@@ -52,7 +52,8 @@ def words(problem: Exception) -> str:
     """Return what went wrong, for the middle of a sentence."""
     if isinstance(problem, TimeoutError):
         return "it took too long"
-    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
+    known = problem.strerror if isinstance(problem, OSError) else None
+    return known.lower() if known else str(problem)
 
 
 def _left(deadline: float) -> float:

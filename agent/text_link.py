@@ -221,8 +221,8 @@ class TextLink:
         tcp.send(connection, answer, deadline)
         while not link.acknowledged:
             link.receive(tcp.receive(connection, deadline))
-        self.forget(quote.request)
-        self._on_given(quote.request)
+        if self._waiting.forget(quote.request):
+            self._on_given(quote.request)
 
     def _complain(self, origin: str, problem: Exception) -> None:
         """Say that a connection led nowhere, or count it when that was said less than a minute ago."""

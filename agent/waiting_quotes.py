@@ -37,10 +37,12 @@ class WaitingQuotes:
             self._waiting[token] = WaitingQuote(request, key, message, time.monotonic() + self._keep)
             self._added.notify_all()
 
-    def forget(self, request: bytes) -> None:
-        """Let the quote of `request` not be fetched any more."""
+    def forget(self, request: bytes) -> bool:
+        """Let the quote of `request` not be fetched any more; False if it did not wait."""
         with self._added:
+            before = len(self._waiting)
             self._waiting = {token: quote for token, quote in self._waiting.items() if quote.request != request}
+            return len(self._waiting) < before
 
     def forget_old(self) -> None:
         """Forget what nobody fetched in time."""
