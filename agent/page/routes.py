@@ -64,6 +64,7 @@ def create_app(owner: Owner, access: Access, port: int, web: Path) -> flask.Flas
     )
     app.config["MAX_CONTENT_LENGTH"] = IMAGE_BYTES + _FORM_SLACK
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # no redirects for addresses that nobody needs
     _add_entrance(app, access, port)
     _add_pictures(app, owner)
     _add_errors(app)

@@ -6,6 +6,8 @@ process of its own with real sockets. What the page calls is recorded, answered 
 
 import contextlib
 import hashlib
+import http.client
+import json
 import os
 import socket
 import subprocess
@@ -134,6 +136,16 @@ class RunningAgent:
         return f"http://localhost:{self.port}"
 
     @property
+    def bearer(self) -> str:
+        """Give the Authorization header of a script."""
+        return f"Bearer {self.token}"
+
+    @property
+    def cookie(self) -> str:
+        """Give the Cookie header of a browser that followed the link."""
+        return ask(self, f"/?token={self.token}").headers["set-cookie"].partition(";")[0]
+
+    @property
     def token(self) -> str:
         """Give the token that the printed line holds."""
         return self.link.partition("?token=")[2]
@@ -143,6 +155,43 @@ class RunningAgent:
         self.process.terminate()
         _, said = self.process.communicate(timeout=STOP_SECONDS)
         return self.process.returncode, said
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came back over HTTP; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> dict[str, str]:
+        """Give the `error` of a JSON answer."""
+        error: dict[str, str] = json.loads(self.body)["error"]
+        assert set(error) == {"code", "message"}
+        assert error["message"].endswith(".")
+        assert "Traceback" not in error["message"]
+        return error
+
+
+def ask(agent: RunningAgent, path: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> Answered:
+    """Make one request with exactly these headers (`_` stands for `-`), and a right Host if none."""
+    connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=STOP_SECONDS)
+    said = {"Host": f"localhost:{agent.port}"}
+    said |= {name.replace("_", "-"): value for name, value in headers.items()}
+    with contextlib.closing(connection):
+        connection.request(method, path, body, said)
+        answer = connection.getresponse()
+        fields = {name.lower(): value for name, value in answer.getheaders()}
+        return Answered(answer.status, fields, answer.read())
+
+
+def form(data: bytes, filename: str | None = "picture.png", field: str = "image") -> tuple[bytes, str]:
+    """Make the body of an upload, and its Content-Type."""
+    name = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--sea\r\nContent-Disposition: form-data; name="{field}"{name}\r\n\r\n'
+    return head.encode() + data + b"\r\n--sea--\r\n", "multipart/form-data; boundary=sea"
 
 
 def command(*flags: str) -> list[str]:
