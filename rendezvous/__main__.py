@@ -15,10 +15,8 @@ with warnings.catch_warnings():
 eventlet.monkey_patch()
 
 # ruff: noqa: E402  (patched first, or what these import would block the loop)
-import argparse
 import contextlib
 import logging
-import os
 import resource
 import signal
 import socket
@@ -26,19 +24,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from flask import Flask
-from platformdirs import user_data_path
 
 from rendezvous import stun, udp
 from rendezvous.app import Settings, create_app
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
+from rendezvous.flags import DEFAULT_UDP_PORT, Flags, parse
 from rendezvous.store import Store, Unavailable
 from rendezvous.workers import READY, Workers
 
-DEFAULT_UDP_PORT: Final = 3478
-"""The port that RFC 8489 gives to STUN."""
 MAX_CONNECTIONS: Final = 20_000
 _SPARE_FILES: Final = 256
 _STORE_SECONDS: Final = 5.0
@@ -52,14 +48,9 @@ class CannotStart(Exception):
     """The program cannot start; the text is one sentence for the person who started it."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"rendezvous: {message}; see rendezvous --help.\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal; return the exit status."""
-    flags = _parse(arguments)
+    flags = parse(arguments)
     logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     told_to_stop = _signals()
     _allow_many_files()
@@ -79,33 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="rendezvous", description="Where TMGE agents sign up and find each other.")
-    parser.add_argument("--port", type=_port, default=8000, help="HTTP and Socket.IO (8000)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--udp-port", type=_port, help=f"STUN ({DEFAULT_UDP_PORT})")
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        default=os.environ.get("TMGE_REDIS") or None,
-        help="the store (env TMGE_REDIS; default: an embedded server)",
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the embedded server")
-    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="for HTTP (1)")
-    levels = ["debug", "info", "warning", "error"]
-    parser.add_argument("--log-level", default="warning", choices=levels, help="(warning)")
-    parser.add_argument("--leash", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-def _start(flags: argparse.Namespace, running: contextlib.ExitStack) -> None:
+def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     """Start everything; what must be stopped at the end goes on `running`."""
     several = flags.processes > 1
     if several:  # a shared port may be bound twice, so look first whether somebody has it
         _bind(flags.host, flags.port, reuse_port=False).close()
     listener = running.enter_context(_bind(flags.host, flags.port, reuse_port=several))
     port = listener.getsockname()[1]
-    url = flags.redis or _start_embedded(flags.data or _default_data(port), running)
+    url = flags.redis or _start_embedded(flags.data_for(port), running)
     store = _open_store(url)
     _start_stun(flags)
     if several:
@@ -119,10 +91,10 @@ def _start(flags: argparse.Namespace, running: contextlib.ExitStack) -> None:
     print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
 
 
-def _start_worker(flags: argparse.Namespace) -> None:
+def _start_worker(flags: Flags) -> None:
     """Serve HTTP on a port that is shared with other workers."""
     listener = _bind(flags.host, flags.port, reuse_port=True)
-    _serve_http(listener, create_app(Settings(websocket_only=True), _open_store(flags.redis)))
+    _serve_http(listener, create_app(Settings(websocket_only=True), _open_store(flags.redis or "")))
 
 
 def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
@@ -175,11 +147,6 @@ def _start_embedded(data: Path, running: contextlib.ExitStack) -> str:
     return server.url
 
 
-def _default_data(port: int) -> Path:
-    """Return a folder for each port, so that several may run on one machine."""
-    return Path(user_data_path("tmge", appauthor=False)) / f"rendezvous-{port}"
-
-
 def _open_store(url: str) -> Store:
     """Return the store once it answers; a server that is still starting is given a moment."""
     try:
@@ -197,7 +164,7 @@ def _open_store(url: str) -> Store:
             time.sleep(0.2)
 
 
-def _start_stun(flags: argparse.Namespace) -> None:
+def _start_stun(flags: Flags) -> None:
     """Serve STUN; only a port that was asked for must be free."""
     port = DEFAULT_UDP_PORT if flags.udp_port is None else flags.udp_port
     try:
@@ -232,20 +199,6 @@ def _allow_many_files() -> None:
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _port(text: str) -> int:
-    return _whole(text, 0, 65535)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, 64)
-
-
-def _whole(text: str, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-    return int(text)
 
 
 if __name__ == "__main__":

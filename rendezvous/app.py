@@ -35,21 +35,14 @@ def create_app(settings: Settings, store: Store) -> Flask:
     """
     app = Flask(__name__, static_folder=None)
     routes.register(app, store)
+    # No allowed origins are named: a page from anywhere else is refused.
     socketio = SocketIO(
         app,
         async_mode=settings.async_mode,
         transports=["websocket"] if settings.websocket_only else ["websocket", "polling"],
-        cors_allowed_origins=_no_browsers,
         ping_interval=PING_SECONDS,
         ping_timeout=PING_SECONDS,
         max_http_buffer_size=MAX_MESSAGE,
     )
     Live(socketio, store).start()
     return app
-
-
-def _no_browsers(_origin: str | None) -> bool:
-    """Refuse every Origin: only browsers send one, and no page has business here. Agents send
-    none.
-    """
-    return False
