@@ -1,0 +1,97 @@
+"""A person as the rendezvous describes one, read with suspicion. Used by `directory.py`; the value
+goes to everyone.
+
+The rendezvous is not trusted to be well-formed or honest: what cannot be checked by its form or by
+its signature is not believed. That a key is the right one for a name is for the pins to say, and
+for the person.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from rendezvous.contract import identity
+from rendezvous.contract.encoding import from_text
+from rendezvous.contract.names import canonical
+
+_LATEST: Final = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone in the directory; None where it does not say. `last_seen` in Unix seconds.
+
+    Where `box_key` is given, `key` has signed it for this name. A page of the list has neither
+    `box_key` nor an address.
+    """
+
+    name: str
+    key: bytes | None
+    box_key: bytes | None
+    box_signature: bytes | None
+    online: bool
+    host: str | None
+    port: int | None
+    last_seen: int | None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Name the key for people; None for someone who signed up without one."""
+        return None if self.key is None else identity.fingerprint(self.key)
+
+
+def read_person(value: object) -> Person:
+    """Read one person from JSON; ValueError, with a sentence, for what does not hold."""
+    if not isinstance(value, Mapping):
+        raise ValueError("a person is not an object")
+    name = value.get("username")
+    if not isinstance(name, str) or canonical(name) != name:
+        raise ValueError("a name is not in its canonical form")
+    online = value.get("online")
+    if not isinstance(online, bool):
+        raise ValueError(f"{name} is neither online nor offline")
+    key = _bytes(value, "key", 32)
+    box_key = _bytes(value, "box_key", 32)
+    box_signature = _bytes(value, "box_signature", 64)
+    if box_key is not None:
+        message = identity.box_message(name, box_key)
+        if key is None or box_signature is None or not identity.verify(key, box_signature, message):
+            raise ValueError(f"the keys that it gives for {name} are not signed by that person")
+    return Person(
+        name=name,
+        key=key,
+        box_key=box_key,
+        box_signature=box_signature,
+        online=online,
+        host=_host(value),
+        port=_integer(value, "port", 1, 65535),
+        last_seen=_integer(value, "last_seen", 0, _LATEST),
+    )
+
+
+def _bytes(value: Mapping[object, object], field: str, length: int) -> bytes | None:
+    text = value.get(field)
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError(f"{field} is not a text")
+    return from_text(text, length)
+
+
+def _host(value: Mapping[object, object]) -> str | None:
+    host = value.get("host")
+    if host is None:
+        return None
+    if not isinstance(host, str):
+        raise ValueError("host is not a text")
+    return str(ip_address(host))
+
+
+def _integer(value: Mapping[object, object], field: str, low: int, high: int) -> int | None:
+    number = value.get(field)
+    if number is None:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+        raise ValueError(f"{field} is out of range")
+    return number
