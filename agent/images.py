@@ -30,6 +30,7 @@ MAX_FRAMES: Final = 512
 CHUNK: Final = 64 * 1024
 PREVIEW_BYTES: Final = 1500
 
+_WORKER: Final = Path(__file__).with_name("image_worker.py")
 _SECONDS: Final = 10  # of processor time; the wall clock may show twice as much
 _MEMORY: Final = 1280 * 1024 * 1024  # a progressive JPEG of MAX_PIXELS needs most of it
 _KINDS: Final = "JPEG, PNG, WebP and GIF"
@@ -102,9 +103,8 @@ def _run_worker(fd: int) -> tuple[int, list[bytes]]:
         "memory": _MEMORY,
         "chunk": CHUNK,
     }
-    worker = Path(__file__).with_name("image_worker.py")
     process = subprocess.Popen(
-        [sys.executable, "-P", str(worker), json.dumps(limits)],
+        [sys.executable, "-P", str(_WORKER), json.dumps(limits)],
         stdin=fd,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

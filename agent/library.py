@@ -18,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from agent import images, starter
 from agent.database import Database, disk_error, private_folder
@@ -30,7 +30,9 @@ from agent.quotes import Quote, checked_quote
 ITEMS_SHOWN: Final = 300
 TEXT_SHOWN: Final = 280
 _MEGABYTE: Final = 1024 * 1024
-_REQUEST: Final = re.compile(r"[0-9a-f]{32}")
+_ITEM: Final = re.compile(r"[0-9a-f]{32}")
+_REQUEST: Final = _ITEM
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 _STEPS: Final = (
     """
@@ -86,16 +88,16 @@ class Library:
 
     # What is offered
 
-    def items(self) -> list[dict[str, object]]:
+    def items(self) -> list[dict[str, Any]]:
         """Return what is offered, newest first, as the page sees it: at most 300, texts cut to 280."""
         rows = self._db.rows(f"{_ITEMS} ORDER BY position DESC LIMIT ?", (ITEMS_SHOWN,))
         return [_as_json(row, cut=TEXT_SHOWN) for row in rows]
 
-    def item(self, item: object) -> dict[str, object]:
+    def item(self, item: object) -> dict[str, Any]:
         """Return one item, its text whole; `UsageError` `bad_request` if there is none."""
         return _as_json(self._row(item), cut=None)
 
-    def random_item(self, kind: str, chooser: random.Random | None = None) -> dict[str, object]:
+    def random_item(self, kind: str, chooser: random.Random | None = None) -> dict[str, Any]:
         """Pick one quote or image (`kind`) of all that are offered."""
         rows = self._db.rows("SELECT item FROM items WHERE kind = ?", (kind,))
         if not rows:
@@ -104,13 +106,13 @@ class Library:
         (item,) = (chooser or random.SystemRandom()).choice(rows)
         return self.item(item)
 
-    def add_quote(self, text: object, author: object, source: object = None) -> dict[str, object]:
+    def add_quote(self, text: object, author: object, source: object = None) -> dict[str, Any]:
         """Add a quote; one that is there already stays where it is. Raises as `checked_quote` does."""
         quote = checked_quote(text, author, source)
         self._add_quotes([quote])
         return self.item(quote.item)
 
-    def add_image(self, stream: Readable, filename: str | None = None) -> dict[str, object]:
+    def add_image(self, stream: Readable, filename: str | None = None) -> dict[str, Any]:
         """Add a picture from a stream of bytes; one that is there already is the same item.
 
         `filename` is for people to read, and decides nothing. Raises `UsageError` `too_large`,
@@ -145,7 +147,7 @@ class Library:
             with contextlib.suppress(OSError):  # what stays is removed at the next start
                 (self._images / row["sha256"]).unlink(missing_ok=True)
 
-    def ensure_starter(self, on_item: Callable[[dict[str, object]], object]) -> None:
+    def ensure_starter(self, on_item: Callable[[dict[str, Any]], object]) -> None:
         """Put in the starter collection, once for each folder; what was removed does not come back.
 
         Takes seconds, most of them in child processes: run it beside everything else. `on_item` gets
@@ -184,6 +186,8 @@ class Library:
 
     def media(self, sha256: str) -> tuple[Path, str] | None:
         """Return path and MIME type of a finished picture, offered or received; None if there is none."""
+        if not _SHA256.fullmatch(sha256):
+            return None
         row = self._db.row("SELECT sha256, format FROM images WHERE sha256 = ?", (sha256,))
         if row is None:
             return None
@@ -224,7 +228,8 @@ class Library:
     # Rows
 
     def _row(self, item: object) -> sqlite3.Row:
-        row = self._db.row(f"{_ITEMS} WHERE item = ?", (item,)) if isinstance(item, str) else None
+        possible = isinstance(item, str) and _ITEM.fullmatch(item)
+        row = self._db.row(f"{_ITEMS} WHERE item = ?", (item,)) if possible else None
         if row is None:
             raise UsageError("bad_request", "There is no such item in your collection.")
         return row
@@ -260,8 +265,8 @@ class Library:
                 db.executemany("DELETE FROM images WHERE sha256 = ?", gone)
 
 
-def _as_json(row: sqlite3.Row, cut: int | None) -> dict[str, object]:
-    shown: dict[str, object] = {"item": row["item"], "kind": row["kind"]}
+def _as_json(row: sqlite3.Row, cut: int | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"item": row["item"], "kind": row["kind"]}
     if row["kind"] == "quote":
         return shown | Quote(row["text"], row["author"], row["source"]).as_json(cut)
     shown["url"] = f"/media/{row['sha256']}"

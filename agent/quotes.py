@@ -6,7 +6,7 @@ Text of any script is taken as it is, but for outer white space; how it is shown
 import hashlib
 import unicodedata
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from agent.protocol.errors import UsageError
 
@@ -29,9 +29,9 @@ class Quote:
         parts = "\0".join((self.text, self.author, self.source or ""))
         return hashlib.sha256(f"quote\0{parts}".encode()).hexdigest()[:32]
 
-    def as_json(self, cut: int | None = None) -> dict[str, object]:
+    def as_json(self, cut: int | None = None) -> dict[str, Any]:
         """Return it as the page sees it; a text of more than `cut` characters is cut, and says so."""
-        shown: dict[str, object] = {"text": self.text, "author": self.author}
+        shown: dict[str, Any] = {"text": self.text, "author": self.author}
         if self.source:
             shown["source"] = self.source
         if cut is not None and len(self.text) > cut:
