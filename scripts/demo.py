@@ -140,13 +140,13 @@ def run(options: Options) -> int:
             say(f"Ready in {seconds:.1f} s. Ctrl-C stops it; logs are in {options.data}.")
             _wait(started, lambda: False, deadline=None)
     except Asked:
-        say("\nStopping.")
-        return _stop(started)
+        status = 0
     except PartDied as death:
+        status = 1
         say(str(death))
-        _stop(started)
-        return 1
-    return 0
+    finally:
+        all_stopped = _stop(started)
+    return status if all_stopped else 1
 
 
 def _parts(options: Options) -> tuple[Part, list[Part]]:
@@ -202,9 +202,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _stop(parts: Sequence[Part]) -> int:
-    """Stop the agents, then the rendezvous, so that goodbyes are heard; 1 if one was killed."""
-    status = 0
+def _stop(parts: Sequence[Part]) -> bool:
+    """Stop the agents, then the rendezvous, so that goodbyes are heard; false if one was killed."""
+    all_stopped = True
     agents, rendezvous = [part for part in parts if part.name in PEOPLE], parts[:1]
     for group in (agents, rendezvous):
         for part in group:
@@ -217,8 +217,8 @@ def _stop(parts: Sequence[Part]) -> int:
                 part.process.kill()
                 part.process.wait()
                 say(f"{part.name} did not stop by itself and was killed.")
-                status = 1
-    return status
+                all_stopped = False
+    return all_stopped
 
 
 @contextlib.contextmanager
