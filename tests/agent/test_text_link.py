@@ -3,13 +3,9 @@
 import logging
 import queue
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -231,7 +227,7 @@ def test_who_never_acknowledges_is_cut_off_by_the_deadline(pair: Pair) -> None:
         assert len(rest_of(connection)) > SALT_SIZE
 
 
-@under(Limits(proof=WAIT, per_address=4))
+@under(Limits(proof=WAIT, opening=6 * WAIT, per_address=4))
 def test_two_hundred_slow_connections_hold_four_places_and_give_them_back(pair: Pair) -> None:
     pair.give()
     before = threading.active_count()
@@ -247,7 +243,7 @@ def test_two_hundred_slow_connections_hold_four_places_and_give_them_back(pair: 
         outcome = pair.fetch()
 
 
-@under(Limits(connections=3))
+@under(Limits(opening=6 * WAIT, connections=3))
 def test_no_more_connections_are_open_than_may_be(pair: Pair) -> None:
     held = [pair.dial() for _ in range(3)]
     with pair.dial() as one_more:
@@ -300,6 +296,17 @@ def test_a_giver_that_does_not_prove_its_key_fails_once(pair: Pair, sent: bytes)
             connection.sendall(sent)
         assert outcome.next()[0] == "failure"
     pair.stop()
+    assert outcome.events.empty()
+
+
+@under(Limits())
+def test_a_link_that_is_late_and_then_breaks_fails_once(pair: Pair) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        outcome = pair.fetch(address=listener.getsockname())
+        assert outcome.next()[0] == "failure"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(WAIT)
     assert outcome.events.empty()
 
 
@@ -356,49 +363,3 @@ def test_connections_that_lead_nowhere_are_one_line(pair: Pair, caplog: pytest.L
 )
 def test_one_place_is_an_ipv4_address_or_an_ipv6_network(host: str, place: str) -> None:
     assert tcp.origin(host) == place
-
-
-GREEN = """
-import warnings
-warnings.simplefilter("ignore")
-import eventlet
-eventlet.monkey_patch()
-import socket, threading
-from agent.protocol.book import QuoteGift
-from agent.text_link import TextLink
-listener = socket.create_server(("127.0.0.1", 0))
-silent = socket.create_server(("127.0.0.1", 0))
-ended = threading.Semaphore(0)
-def said(*what):
-    print(*what[1:], flush=True)
-    ended.release()
-link = TextLink(listener, on_given=lambda request: said(request, "given"))
-link.start()
-link.give(bytes(16), bytes(16), bytes(32), QuoteGift("x" * 65536, "author", "source"))
-fetch = lambda server: link.fetch(bytes(16), bytes(16), bytes(32), server.getsockname(),
-    lambda request, text, author, source: said(request, len(text), author, source), said)
-fetch(listener)
-ended.acquire(), ended.acquire()
-fetch(silent)
-ended.acquire()
-stalled = socket.create_connection(listener.getsockname())
-eventlet.sleep(0)
-link.stop()
-listener.close()
-assert stalled.recv(1) == b""
-print("stopped")
-"""
-
-
-def test_it_works_in_green_threads() -> None:
-    root = Path(__file__).resolve().parents[2]
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(GREEN)], cwd=root, capture_output=True, text=True, timeout=3 * WAIT
-    )
-    assert ran.stderr == ""
-    assert set(ran.stdout.splitlines()) == {
-        "given",
-        "65536 author source",
-        "The other agent was not reached over TCP in time.",
-        "stopped",
-    }
