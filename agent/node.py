@@ -32,16 +32,21 @@ _log = logging.getLogger(__name__)
 
 
 class Node:
-    """Runs `core` on `udp`. After a verb of the core, call `wake`; events go to `on_event`, which must not block."""
+    """Runs `core` on `udp`. After a verb of the core, call `wake`; events go to `on_event`, which must not block.
 
-    def __init__(self, core: Endpoint, udp: socket.socket, on_event: Callable[[Event], None]) -> None:
+    `batches` False does without UDP_SEGMENT and UDP_GRO, as kernels that have neither.
+    """
+
+    def __init__(
+        self, core: Endpoint, udp: socket.socket, on_event: Callable[[Event], None], *, batches: bool = True
+    ) -> None:
         self._core = core
         self._on_event = on_event
         self._fd = udp.fileno()
         self._socket = _native(udp)
         self._dual = udp.family == socket.AF_INET6
-        self._segments = _takes(self._socket, _UDP_SEGMENT, 0)
-        _takes(self._socket, _UDP_GRO, 1)
+        self._segments = batches and _takes(self._socket, _UDP_SEGMENT, 0)
+        _takes(self._socket, _UDP_GRO, int(batches))
         self._buffer = memoryview(bytearray(_BUFFER))
         self._ancillary = socket.CMSG_SPACE(4)
         self._held: list[Datagrams] = []  # taken from the core, not yet taken by the socket

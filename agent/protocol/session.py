@@ -19,7 +19,7 @@ from agent.protocol.errors import PeerError
 from agent.protocol.handshake import Established
 from agent.protocol.keys import EPOCH_SHIFT
 from agent.protocol.messages import Message
-from agent.protocol.pacing import Pacer
+from agent.protocol.pacing import Pacer, burst_bytes
 from agent.protocol.packet import OVERHEAD, Address, Datagrams, header_word
 from agent.protocol.path import Path
 from agent.protocol.recovery import Recovery
@@ -300,17 +300,9 @@ class Session:
         if name is None:
             recovery.controller.on_app_limited(recovery.in_flight)
             return None
-        rate = recovery.controller.rate
-        if recovery.probes:
-            most = recovery.probes
-        else:
-            by_window = recovery.room() // size
-            if by_window < 1:
-                return None
-            most = min(by_window, (self._pacer.budget(now, rate) + 1) // size, batch_limit(size))
-            if most < 1:
-                self._paced_until = self._pacer.next_time(now, size, rate)
-                return None
+        most = recovery.probes or self._allowance(now, size)
+        if most < 1:
+            return None
         transfer = self.sending.pop(name)
         self.sending[name] = transfer  # to the end of the queue: transfers take turns
         first = recovery.allocate(0)
@@ -322,6 +314,22 @@ class Session:
         self._pacer.spent(len(batch.data))
         self.needed = now
         return Datagrams(self.path.address, batch.data, size)
+
+    def _allowance(self, now: float, size: int) -> int:
+        """Return how many packets window and pacing allow now: none rather than less than a burst's worth.
+
+        Batches that follow the crumbs of the window would stay crumbs (RFC 9293 section 3.8.6.2.1 has it for TCP).
+        """
+        recovery, rate = self._recovery, self._recovery.controller.rate
+        burst = min(batch_limit(size), max(1, int(burst_bytes(rate, size)) // size))
+        by_window = recovery.room() // size
+        if by_window < min(burst, recovery.controller.window // size // 4) or by_window < 1:
+            return 0
+        by_pacing = (self._pacer.budget(now, rate) + 1) // size
+        if by_pacing < burst:
+            self._paced_until = self._pacer.next_time(now, burst * size, rate)
+            return 0
+        return min(by_window, by_pacing, batch_limit(size))
 
     # --- timers ---
 
