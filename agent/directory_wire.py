@@ -7,6 +7,7 @@ there.
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -47,12 +48,12 @@ class Wire:
             host, port = parts.hostname, parts.port
         except ValueError:
             raise _bad_url(url) from None
-        if parts.scheme not in ("http", "https") or not host or not host.isprintable():
+        if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", host or ""):
             raise _bad_url(url)
         if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
             raise _bad_url(url)
         self.url = f"{parts.scheme}://{parts.netloc}"
-        self._host = host
+        self._host = host or ""
         self._port = port
         self._secure = parts.scheme == "https"
 

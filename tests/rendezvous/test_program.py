@@ -150,7 +150,8 @@ def test_presence_is_pushed_to_those_who_watch_and_to_nobody_else(rendezvous: Re
 
 def test_a_watch_that_is_none_is_refused(rendezvous: Rendezvous) -> None:
     alice = Agent(rendezvous, sign_up(rendezvous, ALICE, "Alice"))
-    for names in (None, "bob", {}, [1], ["x" * 999], ["a"] * 1001):
+    wrong: list[object] = [None, "bob", {}, [1], ["x" * 999], ["a"] * 1001]
+    for names in wrong:
         answer = alice.call("watch", {"names": names})
         assert answer["ok"] is False
         assert answer["error"]["code"] == "bad_request"

@@ -97,7 +97,7 @@ class Rendezvous:
     """
 
     def __init__(self, data: Path, *flags: str, port: int = 0) -> None:
-        self._data = data
+        self.data = data
         self._flags = flags
         self.port = port
         self.udp_port = free_udp_port()
@@ -110,7 +110,7 @@ class Rendezvous:
     def _launch(self) -> "subprocess.Popen[str]":
         ports = ["--port", str(self.port), "--udp-port", str(self.udp_port)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "rendezvous", *ports, "--data", str(self._data), *self._flags],
+            [sys.executable, "-m", "rendezvous", *ports, "--data", str(self.data), *self._flags],
             stdout=subprocess.PIPE,
             text=True,
         )
