@@ -5,6 +5,7 @@ kept with every run of packets. It judges nothing: congestion.py decides what a 
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 Sent = tuple[int, float, float, float, bool]
 """What is remembered of a run of packets that left together: the bytes delivered by then, when the
@@ -12,15 +13,19 @@ last of those were acknowledged, when the run that they ended had left, when thi
 whether the sender lacked data."""
 
 
+SHORTEST_INTERVAL: Final = 1e-6  # what a coarse clock may call 0
+
+
 class DeliveryRate:
     """Samples of the delivery rate; times in seconds, sizes in bytes."""
 
-    __slots__ = ("_at", "_first_sent_at", "_limited_until", "delivered", "limited", "prior", "size")
+    __slots__ = ("_at", "_first_sent_at", "_limited_until", "delivered", "limited", "prior", "sent_at", "size")
 
     def __init__(self, now: float) -> None:
         self.delivered = 0  # bytes acknowledged since the beginning
         self.size = 0  # of which by the last acknowledgement
         self.prior = 0  # `delivered` when the newest packet of the last acknowledgement left
+        self.sent_at = now  # when that packet left
         self.limited = False  # whether that packet left while there was not enough to send
         self._at = now
         self._first_sent_at = now
@@ -51,8 +56,9 @@ class DeliveryRate:
         self.size = size
         self.delivered += size
         self.prior, prior_at, first_sent_at, sent_at, self.limited = newest
+        self.sent_at = sent_at
         self._at = now
         if sent_at > self._first_sent_at:
             self._first_sent_at = sent_at
-        interval = max(sent_at - first_sent_at, now - prior_at)
-        return (self.delivered - self.prior) / interval if interval > 0 else 0.0
+        interval = max(sent_at - first_sent_at, now - prior_at, SHORTEST_INTERVAL)
+        return (self.delivered - self.prior) / interval
