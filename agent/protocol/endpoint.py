@@ -32,14 +32,6 @@ START_SHIFT: Final = 32  # a handshake counter is the number of this agent's sta
 _RESPONSE_ID: Final = slice(9, 16)
 _COOKIE_ID: Final = slice(2, 9)
 
-_CLOSED: Final = {
-    CloseCode.DONE: "The session was closed.",
-    CloseCode.LEAVING: "{name} went offline.",
-    CloseCode.BROKEN: "{name}'s agent did not understand this one.",
-    CloseCode.LOST: "{name} does not answer any more.",
-    CloseCode.REPLACED: "{name}'s agent was started anew.",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -376,7 +368,7 @@ class Endpoint:
         if self._starts.get(key, start) != start:
             for old in self._of_peer[key][:-1]:
                 self._drop_session(old, CloseCode.REPLACED, now)
-            self._consent.lost(key, _CLOSED[CloseCode.REPLACED].format(name=session.peer.name), now)
+            self._consent.lost(key, CloseCode.REPLACED.sentence(session.peer.name), now)
         self._starts[key] = start
 
     def _look_after(self, session: Session, now: float) -> None:
@@ -397,6 +389,6 @@ class Endpoint:
             return
         del self._of_peer[key]
         self._starts.pop(key, None)
-        reason = _CLOSED[code].format(name=session.peer.name)
+        reason = code.sentence(session.peer.name)
         self._consent.lost(key, reason, now)
         self._events.append(SessionClosed(session.peer, reason))

@@ -41,6 +41,19 @@ class CloseCode(Enum):
     LOST = 3  # never sent: the peer fell silent
     REPLACED = 4  # never sent: the peer began a new session
 
+    def sentence(self, name: str) -> str:
+        """Say to a person what became of the session with `name`."""
+        return _ENDED[self].format(name=name)
+
+
+_ENDED: Final = {
+    CloseCode.DONE: "The session was closed.",
+    CloseCode.LEAVING: "{name} went offline.",
+    CloseCode.BROKEN: "{name}'s agent did not understand this one.",
+    CloseCode.LOST: "{name} does not answer any more.",
+    CloseCode.REPLACED: "{name}'s agent was started anew.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ControlBytes:

@@ -1,0 +1,120 @@
+"""The tables of PROTOCOL.md that are made from the code: `python -m tests.support.protocol_tables` writes them anew."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from agent.protocol import acks, attempt, book, consent, control, frames, messages, path, recovery, session, transfer
+from agent.protocol.request import TABLE, Side
+
+DOCUMENT: Final = Path(__file__).resolve().parents[2] / "PROTOCOL.md"
+_BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = tuple[str, ...]
+
+
+def table(head: Row, rows: list[Row]) -> str:
+    """Lay out one Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def frame_table() -> str:
+    """The frames, as their module has them."""
+    assert frames.__doc__
+    return "\n".join(line for line in frames.__doc__.splitlines() if line.startswith("|"))
+
+
+def message_table() -> str:
+    """The messages of the control stream with their fields in order."""
+    rows = []
+    for kind, message in sorted(messages.MESSAGES.items()):
+        names = [field.name for field in fields(message)]
+        said_fields = [f"{name} ({field.name})" for name, field in zip(names, message.LAYOUT, strict=True)]
+        said = message.__doc__ or ""
+        rows.append((str(kind), message.__name__, "; ".join(said_fields) or "–", said.split("\n")[0]))
+    return table(("kind", "message", "fields", "what it says"), rows)
+
+
+def phase_table() -> str:
+    """Who may do what in which phase, and what comes of it."""
+    order = {side: index for index, side in enumerate(Side)}
+    cells = sorted(TABLE.items(), key=lambda cell: (list(TABLE).index(cell[0]), order[cell[0][1]]))
+    rows = [(phase.value, side.value, move.value, after.value) for (phase, side, move), after in cells]
+    return table(("phase", "side", "move", "next phase"), rows)
+
+
+def limit_table() -> str:
+    """Timers and limits with their values, and why they are what they are."""
+    rows: list[Row] = [
+        (
+            "acknowledge after",
+            f"{acks.ACK_EVERY} packets, or {acks.MAX_ACK_DELAY * 1000:.0f} ms",
+            "RFC 9000, 13.2.1; a batch is acknowledged once, reordering at once",
+        ),
+        ("ranges in one ACK", f"{acks.MAX_RANGES_SENT}", "fits any packet; older ones were said before"),
+        (
+            "packet numbers remembered",
+            f"{acks.MAX_RANGES_KEPT} ranges",
+            "memory; below the oldest everything counts as seen",
+        ),
+        (
+            "lost by number",
+            f"{recovery.PACKET_THRESHOLD} packets, up to {recovery.MAX_PACKET_THRESHOLD} where reordering was seen",
+            "RFC 9002, 6.1.1",
+        ),
+        ("lost by time", f"{recovery.TIME_THRESHOLD} round trips", "RFC 9002, 6.1.2"),
+        (
+            "longest time between probes",
+            f"{recovery.MAX_PROBE_INTERVAL} s",
+            "a path that returns is in use again within a second",
+        ),
+        (
+            "number left out",
+            f"about every {recovery.SKIP_EVERY}",
+            "an acknowledgement of one proves a lie (RFC 9000, 21.4)",
+        ),
+        (
+            "handshake tried",
+            f"after {', '.join(map(str, attempt.INTERVALS))} s, and so on, for {attempt.GIVE_UP:.0f} s",
+            "13 tries: at 30 % loss each way one in 6,000 fails",
+        ),
+        ("keepalive", f"{session.KEEPALIVE:.0f} s without a packet", "NAT mappings live 30 s and more"),
+        ("peer gone", f"{session.SILENCE:.0f} s without a packet", "outlives a blackout of 20 s"),
+        ("idle session", f"{session.IDLE:.0f} s without need", "a new one costs one round trip"),
+        ("path challenge", f"{path.CHALLENGE_TRIES} times, every {path.CHALLENGE_INTERVAL} s", "RFC 9000, 8.2.1"),
+        ("control stream window", f"{control.WINDOW // 1024} KiB", "what a peer can make us hold"),
+        ("message", f"{messages.MAX_MESSAGE} bytes", "one quote and its names"),
+        ("quote", f"{messages.MAX_QUOTE} bytes of UTF-8", "text, not files"),
+        ("picture", f"{transfer.MAX_IMAGE} bytes, {transfer.MAX_SIDE} pixels a side", "what a child process can check"),
+        ("chunk", f"{transfer.CHUNK} bytes", "one read, one hash, one bit"),
+        ("refused chunks", f"{transfer.MAX_REFUSED}", "then the owner's file is not what was announced"),
+        ("open requests with one peer", f"{consent.MAX_OPEN} each way", "a person cannot answer more"),
+        ("lifetime of a request", f"{consent.MAX_LIFETIME} s", "a day"),
+        (
+            "wait for the other's last word",
+            f"{book.GRACE:.0f} s after the lifetime or a cancel",
+            "then it is `unreachable`",
+        ),
+        ("from the yes to the first byte", f"{book.DELIVERY:.0f} s", "likewise"),
+    ]
+    return table(("what", "value", "why"), rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "frames": frame_table,
+    "messages": message_table,
+    "phases": phase_table,
+    "limits": limit_table,
+}
+
+
+def renewed(text: str) -> str:
+    """Return the document with its tables as the code has them now."""
+    return _BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}\n{block[3]}", text)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(renewed(DOCUMENT.read_text("utf-8")), "utf-8")
