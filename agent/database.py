@@ -34,10 +34,9 @@ def disk_error(error: OSError, what: str) -> UsageError:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner may enter, and return it."""
+    """Make a folder that only its owner may enter, unless it is there already, and return it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UsageError("limit", f"The folder {folder} cannot be used: {reason}.") from error
@@ -55,6 +54,7 @@ class Database:
     def __init__(self, path: Path, steps: Sequence[str]) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._closed = False
         private_folder(path.parent)
         with self._explained():
             # SQLite gives its -wal and -shm files the mode of the main file.
@@ -85,12 +85,12 @@ class Database:
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Return all rows of one query."""
         with self._lock, self._explained():
-            return self._connection.execute(sql, values).fetchall()
+            return self._open().execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
         """Return the first row of one query, or None."""
         with self._lock, self._explained():
-            row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            row: sqlite3.Row | None = self._open().execute(sql, values).fetchone()
             return row
 
     @contextmanager
@@ -100,21 +100,28 @@ class Database:
         Do not wait for anything inside the block.
         """
         with self._lock, self._explained():
+            connection = self._open()
             if durable:
-                self._connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA synchronous=FULL")
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
                 with self._closing_transaction():
-                    yield self._connection
-                    self._connection.execute("COMMIT")
+                    yield connection
+                    connection.execute("COMMIT")
             finally:
                 if durable:
-                    self._connection.execute("PRAGMA synchronous=NORMAL")
+                    connection.execute("PRAGMA synchronous=NORMAL")
 
     def close(self) -> None:
-        """Close the file; the write-ahead log is folded into it."""
+        """Close the file; the write-ahead log is folded into it, and later calls raise `UsageError`."""
         with self._lock:
+            self._closed = True
             self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise UsageError("limit", "The agent is stopping: nothing more is saved.")
+        return self._connection
 
     @contextmanager
     def _closing_transaction(self) -> Iterator[None]:

@@ -149,7 +149,8 @@ class ImageSink:
         except OSError as error:
             self.discard()
             raise disk_error(error, "the picture") from error
-        self._map.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._map.unlink(missing_ok=True)
         return facts
 
     def discard(self) -> None:

@@ -68,6 +68,12 @@ def coloured(numbers: Image.Image, stops: Sequence[tuple[float, Colour]]) -> Ima
     return Image.merge("RGB", bands)
 
 
+def fading(first: float, last: float, stops: Sequence[tuple[float, Colour]]) -> Image.Image:
+    """Return a gradient from top to bottom."""
+    column = b"".join(bytes(mix(stops, first + (last - first) * y / HEIGHT)) for y in range(HEIGHT))
+    return Image.frombytes("RGB", (1, HEIGHT), column).resize(SIZE, Image.Resampling.NEAREST)
+
+
 def vignette(picture: Image.Image, strength: float) -> Image.Image:
     """Darken towards the corners."""
     light = ImageMath.lambda_eval(
@@ -254,9 +260,7 @@ def ridge(chance: random.Random, level: float, rough: float) -> list[Point]:
 def night() -> Image.Image:
     """Draw a clear night over hills, with the band of the galaxy and a thin moon."""
     chance = random.Random(1572)  # the year of Tycho's star
-    sky = coloured(
-        down(0.0, 1.0), [(0.0, (5, 8, 28)), (0.45, (16, 26, 66)), (0.75, (58, 62, 110)), (1.0, (190, 130, 120))]
-    )
+    sky = fading(0.0, 1.0, [(0.0, (5, 8, 28)), (0.45, (16, 26, 66)), (0.75, (58, 62, 110)), (1.0, (190, 130, 120))])
     cloud, dust = (
         Image.frombytes("L", size, chance.randbytes(size[0] * size[1])).resize(SIZE, Image.Resampling.BICUBIC)
         for size in ((12, 8), (39, 26))
@@ -311,10 +315,8 @@ def hills(sky: Image.Image, chance: random.Random) -> Image.Image:
 def dawn() -> Image.Image:
     """Draw a rising sun behind seven ridges, each nearer and darker, with mist between them."""
     chance = random.Random(1048)  # the year of Khayyam's birth
-    picture = coloured(
-        down(0.0, 1.0),
-        [(0.0, (96, 128, 170)), (0.3, (236, 190, 168)), (0.52, (255, 226, 180)), (1.0, (255, 236, 206))],
-    )
+    morning = [(0.0, (96, 128, 170)), (0.3, (236, 190, 168)), (0.52, (255, 226, 180)), (1.0, (255, 236, 206))]
+    picture = fading(0.0, 1.0, morning)
     sun = soft("ellipse", (1380, 460, 1660, 740))
     glow = sun.filter(ImageFilter.GaussianBlur(70))
     for mask, light in ((glow, (255, 210, 130)), (sun, (255, 250, 228))):
@@ -324,7 +326,7 @@ def dawn() -> Image.Image:
         colour = mix([(0.0, (224, 168, 150)), (1.0, (34, 34, 62))], near**0.8)
         mask = soft("polygon", ridge(chance, 0.5 + 0.42 * near, 0.05 - 0.018 * near))
         top = 0.44 + 0.42 * near
-        mist = coloured(down(-top, 1 - top), [(0.0, colour), (0.5, (246, 206, 176))])
+        mist = fading(-top, 1 - top, [(0.0, colour), (0.5, (246, 206, 176))])
         plain = Image.new("RGB", SIZE, colour)
         picture.paste(Image.blend(plain, mist, 0.62 * (1 - near**2)), mask=mask)
     return picture

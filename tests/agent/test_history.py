@@ -247,6 +247,16 @@ def test_what_cannot_be_stored_is_a_bad_request(history: History) -> None:
     assert history.recent() == []
 
 
+def test_a_call_after_the_end_is_said_in_a_sentence(path: Path) -> None:
+    history = History(path)
+    history.close()
+    history.close()
+    with pytest.raises(UsageError, match="stopping"):
+        history.save_request(entry(1))
+    with pytest.raises(UsageError, match="stopping"):
+        history.recent()
+
+
 def test_an_entry_is_plain_json_on_disk(history: History, path: Path) -> None:
     history.save_request(entry(1))
     with sqlite3.connect(path) as reader:

@@ -194,6 +194,14 @@ def test_a_child_that_never_ends_is_ended(inspect: Inspect, tmp_path: Path, monk
     assert refusal(inspect, picture()).code == "too_large"
 
 
+def test_a_picture_that_takes_more_memory_than_allowed_is_refused(
+    inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_MEMORY", 128 << 20)
+    assert inspect(png(1000, 1000)).format == "PNG"
+    assert refusal(inspect, png(10_000, 6000, bits=16)).code == "too_large"
+
+
 def test_a_child_that_is_killed_refuses_the_picture(
     inspect: Inspect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
