@@ -282,6 +282,7 @@ class Consent:
             self.book.move(request, Side.ASKED, Move.CONNECT, "", now)
             self.connected.add(request.peer.key)
             self._events.append(Connected(request.peer))
+            self._say_yes_to_the_same(request.peer, now)
             return
         self.book.move(request, Side.ASKED, Move.ACCEPT, "", now)
         receives = request.side is Side.RECEIVER
@@ -291,6 +292,12 @@ class Consent:
             self._link(request, receives)
         elif receives and request.image is not None:
             self._events.append(ImageAccepted(request.id, request.peer, request.image))
+
+    def _say_yes_to_the_same(self, peer: Card, now: float) -> None:
+        """Answer what the peer asked before it said yes to the same: both have said yes."""
+        for request in self.book.with_peer(peer.key):
+            if request.kind is Kind.CONNECTION and not request.made_here and request.phase is Phase.WAITING:
+                self.answer(request.id, True, None, "", now)
 
     def _link(self, request: Request, receives: bool) -> None:
         session = self._line.session_with(request.peer.key)
