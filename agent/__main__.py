@@ -5,17 +5,21 @@ node.py) that knows eventlet; what the agent does is put together in agent.app.
 """
 
 # ruff: noqa: E402  (whatever is imported before the patch keeps the blocking originals)
+import os
 import warnings
 
+# Its own resolver takes long to load and knows nothing of .local names and VPNs; ours is below.
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # eventlet announces its age at every start
     import eventlet
+    import eventlet.tpool
     import eventlet.wsgi
 eventlet.monkey_patch()
 
 import contextlib
+import functools
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -114,6 +118,7 @@ def main() -> int:
     """Run the agent until it is told to stop; the exit status."""
     settings = parse_settings()
     start_logging(settings.log_level)
+    _resolve_in_threads()
     hub = eventlet.hubs.get_hub()
     hub.squelch_exception = hub.squelch_timer_exception = _log_fault
     try:
@@ -126,7 +131,7 @@ def main() -> int:
         return _fail(str(problem))
     except Exception as problem:
         _log.debug("It was raised here.", exc_info=problem)
-        return _fail(f"A fault in the agent stopped it: {type(problem).__name__}: {problem}")
+        return _fail(f"A fault in the agent stopped it ({type(problem).__name__}: {problem}).")
     return 0
 
 
@@ -137,9 +142,10 @@ def _start(settings: Settings, opened: contextlib.ExitStack) -> None:
     folder = DataFolder(settings.data or default_folder(settings.page_port))
     opened.callback(folder.close)
     folder.withdraw_page_url()  # of an agent that was killed
-    identity = _identity(settings, folder)
     peers = _peers(settings, folder)
     opened.callback(peers.close)
+    identity = _identity(settings, folder)
+    folder.remember_peer_port(peers.port)
     access = Access(load_or_make_token(folder.path))
     page = create_page(access, settings.page_port, settings.allow_hosts, async_mode="eventlet")
     running = app.build(settings, folder, identity, peers, page.publish)
@@ -165,7 +171,6 @@ def _peers(settings: Settings, folder: DataFolder) -> PeerSockets:
     peers = open_peers(settings.peer_port, remembered, avoid=settings.page_port)
     if remembered not in (None, peers.port) and settings.peer_port is None:
         _log.warning("Peer port %d is in use; this agent now has %d.", remembered, peers.port)
-    folder.remember_peer_port(peers.port)
     return peers
 
 
@@ -182,9 +187,7 @@ def _serve(listener: socket.socket, page: Page) -> None:
     )
 
 
-def _announce(
-    settings: Settings, folder: DataFolder, access: Access, opened: contextlib.ExitStack
-) -> None:
+def _announce(settings: Settings, folder: DataFolder, access: Access, opened: contextlib.ExitStack) -> None:
     """Say where the page is: on stdout, in DIR/page-url, and to a browser."""
     url = f"http://localhost:{settings.page_port}/"
     link = f"{url}?token={access.token}"
@@ -206,6 +209,13 @@ def _open_browser(url: str) -> None:
     command = [sys.executable, "-m", "webbrowser", url]
     with contextlib.suppress(OSError):
         subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def _resolve_in_threads() -> None:
+    """Have the system look up names, in threads: a slow answer must not stop everything else."""
+    look_up = eventlet.patcher.original("socket").getaddrinfo
+    in_thread = functools.partial(eventlet.tpool.execute, look_up)
+    socket.getaddrinfo = eventlet.green.socket.getaddrinfo = in_thread
 
 
 def _stop_in_time(stop: Any) -> None:

@@ -66,10 +66,7 @@ class DataFolder:
 
     def peer_port(self) -> int | None:
         """Recall the peer port of last time; `None` if there was none."""
-        try:
-            text = (self.path / PEER_PORT_FILE).read_text("ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
+        text = (read_private(self.path / PEER_PORT_FILE) or b"").strip()
         return int(text) if text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536 else None
 
     def remember_peer_port(self, port: int) -> None:
@@ -159,12 +156,14 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def read_private(path: Path, limit: int = 4096) -> bytes:
-    """Read a small file that nobody else may read.
+def read_private(path: Path, limit: int = 4096) -> bytes | None:
+    """Read a small file that nobody else may read; None if there is none.
 
-    FileNotFoundError if there is none, StartError if it cannot be trusted or read.
+    StartError if it cannot be trusted or read.
     """
     with explained(path):
+        if not path.exists():
+            return None
         # Without O_NONBLOCK, opening a named pipe would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
@@ -173,19 +172,16 @@ def read_private(path: Path, limit: int = 4096) -> bytes:
                 raise StartError(f"{path} is not a file: move it away, or put the real one back.")
             if os.name == "posix" and mode & 0o077:
                 raise StartError(
-                    f"Others on this machine may read {path}: "
-                    f"if none did, run `chmod 600 {path}` and start again."
+                    f"Others on this machine may read {path}: if none did, run `chmod 600 {path}` and start again."
                 )
             return file.read(limit)
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a StartError; only FileNotFoundError passes."""
+    """Turn what the disk refuses into a StartError of one sentence."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as problem:
         raise StartError(_sentence(problem, path)) from None
 

@@ -57,10 +57,9 @@ class Identity:
 def load_or_make_identity(folder: Path) -> Identity:
     """Load the identity of this locked folder, or make one where no data is; else StartError."""
     path = folder / IDENTITY_FILE
-    try:
-        return _decode(read_private(path), path)
-    except FileNotFoundError:
-        pass
+    data = read_private(path)
+    if data is not None:
+        return _decode(data, path)
     if path.is_symlink() or any(is_data(entry) for entry in folder.iterdir()):
         raise StartError(
             f"{path} is missing, but {folder} holds somebody's data: put {IDENTITY_FILE} back from "

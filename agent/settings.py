@@ -48,9 +48,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{sentence.rstrip('.')}. (agent --help lists what can be said.)\n")
 
 
-def parse_settings(
-    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
-) -> Settings:
+def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the command line; wrong usage ends the program with status 2 and one sentence."""
     parser = _build_parser(environment)
     given = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
@@ -119,16 +117,16 @@ def _name(text: str) -> str:
 
 def _url(text: str) -> str:
     """Accept http(s)://HOST[:PORT] alone: whatever else a URL can hold means nothing here."""
-    wrong = argparse.ArgumentTypeError(
-        f"{text!r} is not a rendezvous address: it must look like http://HOST:PORT"
-    )
+    wrong = argparse.ArgumentTypeError(f"{text!r} is not a rendezvous address: it must look like http://HOST:PORT")
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
         raise wrong from None
     plain = url.scheme in ("http", "https") and url.path in ("", "/")
-    if not plain or "@" in url.netloc or url.query or url.fragment or port == 0:
+    if not plain or not text.isprintable() or "@" in url.netloc or url.query or url.fragment:
+        raise wrong
+    if port == 0:
         raise wrong
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or ""
     if not _HOST.fullmatch(host):

@@ -26,9 +26,7 @@ class Page:
     exchange: Exchange
     wsgi: "WSGIApplication"
 
-    def __init__(
-        self, access: Access, port: int, allow_hosts: Sequence[str], async_mode: str, web: Path
-    ) -> None:
+    def __init__(self, access: Access, port: int, allow_hosts: Sequence[str], async_mode: str, web: Path) -> None:
         app = create_app(self, access, port, web)
         self._events = Events(app, access, async_mode)
         self.wsgi = Guard(app, port, allow_hosts, access)

@@ -95,11 +95,7 @@ def checked_arguments(name: str, values: tuple[object, ...]) -> dict[str, Any]:
     for word in given:
         if word not in expected:
             raise UsageError("bad_request", f"{name} takes no argument {_quoted(word)}.")
-    return {
-        word: value
-        for word in expected
-        if (value := _checked(name, word, given.get(word), expected)) is not None
-    }
+    return {word: value for word in expected if (value := _checked(name, word, given.get(word), expected)) is not None}
 
 
 def _checked(name: str, word: str, value: object, expected: Arguments) -> object:
@@ -139,6 +135,4 @@ def fault(problem: Exception, doing: str) -> UsageError:
     """Log a fault of ours, and make the honest answer: the contract has no code for it."""
     _log.error("A fault in the agent, in %s: %s: %s", doing, type(problem).__name__, problem)
     _log.debug("It was raised here.", exc_info=problem)
-    return UsageError(
-        "bad_request", "That did not work: a fault in the agent, which its log names."
-    )
+    return UsageError("bad_request", "That did not work: a fault in the agent, which its log names.")

@@ -56,18 +56,14 @@ class Refusal(Exception):
 class Guard:
     """Let in what may speak to the page; answer everything else with a sentence."""
 
-    def __init__(
-        self, inner: "WSGIApplication", port: int, allow_hosts: Iterable[str], access: Access
-    ) -> None:
+    def __init__(self, inner: "WSGIApplication", port: int, allow_hosts: Iterable[str], access: Access) -> None:
         self._inner = inner
         self._access = access
         self._cookie = cookie_name(port)
         own = (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
         self._hosts, self._origins = _accepted((*own, *allow_hosts))
 
-    def __call__(
-        self, environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
             self._check_source(environ)
             start_response = _with_headers(start_response, environ["HTTP_HOST"].lower())
@@ -168,9 +164,7 @@ def _with_headers(start_response: "StartResponse", host: str) -> "StartResponse"
     return start
 
 
-def _answer(
-    refusal: Refusal, environ: "WSGIEnvironment", start_response: "StartResponse"
-) -> Iterable[bytes]:
+def _answer(refusal: Refusal, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     if "text/html" in environ.get("HTTP_ACCEPT", "") and refusal.status.startswith("401"):
         kind, body = "text/html; charset=utf-8", _LOGIN_PAGE
     else:

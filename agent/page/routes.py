@@ -77,9 +77,7 @@ def _add_entrance(app: flask.Flask, access: Access, port: int) -> None:
         """Show the page; a good `token` or `code` is swapped for the cookie first."""
         token, code = flask.request.args.get("token"), flask.request.args.get("code")
         if token is not None or code is not None:
-            known = (token is not None and access.is_token(token)) or (
-                code is not None and access.use_code(code)
-            )
+            known = (token is not None and access.is_token(token)) or (code is not None and access.use_code(code))
             return _let_in(access, port) if known else _keep_out()
         if CREDENTIAL not in flask.request.environ:
             return _keep_out()

@@ -56,12 +56,14 @@ class Access:
 def load_or_make_token(folder: Path) -> str:
     """Read the token of this data folder, or make it; StartError if the file is unusable."""
     path = folder / TOKEN_FILE
-    try:
-        token = read_private(path).decode("ascii").strip()
-        from_text(token, _LENGTH)
-    except FileNotFoundError:
+    data = read_private(path)
+    if data is None:
         token = secrets.token_urlsafe(_LENGTH)
         write_private(path, f"{token}\n".encode())
+        return token
+    try:
+        token = data.decode("ascii").strip()
+        from_text(token, _LENGTH)
     except ValueError:
         raise StartError(
             f"{path} is damaged: delete it and start again (open pages must then be opened anew)."

@@ -90,12 +90,13 @@ class FakeExchange:
 class FakeApplication:
     """What agent.app.build returns."""
 
-    def __init__(self, folder: Path, publish: Any) -> None:
+    def __init__(self, folder: Path, publish: Any, name: str | None) -> None:
         self.exchange = FakeExchange(folder, publish)
         self._folder = folder
+        self._name = name
 
     def start(self) -> None:
-        if (self._folder / "fail-start").exists():
+        if self._name == "fault":
             raise RuntimeError("it cannot start")
 
     def stop(self) -> None:
@@ -106,7 +107,7 @@ def build(settings: Any, folder: Any, identity: Any, peers: Any, publish: Any) -
     """Stand in for the composition root."""
     assert peers.udp.getsockname()[1] == peers.tcp.getsockname()[1] == peers.port
     assert len(identity.key) == 32
-    return FakeApplication(folder.path, publish)
+    return FakeApplication(folder.path, publish, settings.name)
 
 
 def main() -> int:
@@ -115,7 +116,7 @@ def main() -> int:
 
     fake = ModuleType("agent.app")
     fake.build = build  # type: ignore[attr-defined]
-    sys.modules["agent.app"] = agent.app = fake  # type: ignore[attr-defined]
+    sys.modules["agent.app"] = agent.app = fake
     from agent.__main__ import main as agent_main
 
     return agent_main()
