@@ -21,9 +21,8 @@ from agent.protocol.errors import UsageError
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.identity import signup_message
 from rendezvous.contract.names import canonical, fold
+from rendezvous.contract.presence import HEARTBEAT, MAX_WATCHED
 
-HEARTBEAT: Final = 15.0
-"""Seconds between heartbeats, and between looks at a rendezvous where nobody is signed up yet."""
 _ANXIOUS: Final = 2.0
 """Seconds between heartbeats while the rendezvous cannot reach its store."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
@@ -152,7 +151,7 @@ class Directory:
         """Hear of these people from now on, and of no others; `on_presence` tells where each
         stands now.
         """
-        self._watched = list(names)
+        self._watched = names[:MAX_WATCHED]
         self._wake.set()
 
     def _claim(self, name: str, port: int) -> None:

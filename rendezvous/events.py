@@ -25,14 +25,12 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 from rendezvous import answers
 from rendezvous.answers import Refused
 from rendezvous.contract.names import MAX_NAME_LENGTH, fold
+from rendezvous.contract.presence import MAX_WATCHED
 from rendezvous.routes import observed_host
 from rendezvous.store import Store, Unavailable
 
-HEARTBEAT: Final = 15
-"""Seconds between the heartbeats of an agent: two may be lost before presence (45 s) ends."""
 SWEEP: Final = 5
 """Seconds between two looks for people whose presence has ended."""
-MAX_WATCHED: Final = 1000
 MAX_TOKEN: Final = 512
 
 _UNAUTHORIZED: Final = "This session is not valid here any more: sign up again."

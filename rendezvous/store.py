@@ -34,6 +34,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from rendezvous.contract.names import fold
+from rendezvous.contract.presence import PRESENCE
 
 SHARDS: Final = 64
 """Hash tags that people are spread over; part of the layout: it can never change on a store that
@@ -156,7 +157,7 @@ class Person:
 class Store:
     """The directory in Redis. Every method raises Unavailable while Redis does not answer."""
 
-    def __init__(self, url: str, ttl: int = 45) -> None:
+    def __init__(self, url: str, ttl: int = PRESENCE) -> None:
         """Take a URL that redis-py understands (ValueError otherwise) and the seconds of
         presence a heartbeat buys.
         """
