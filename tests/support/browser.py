@@ -5,16 +5,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 WIDE = {"width": 1280, "height": 800}
+PATIENCE = 20_000  # milliseconds: a busy machine is no fault of the page
 
 
 @contextmanager
 def headless(chromium: str) -> Iterator[Browser]:
     """Run one browser, whose path the fixture `chromium` gives, for as long as the block lasts."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(ARGUMENTS))
         try:
@@ -31,7 +33,7 @@ def open_page(browser: Browser, url: str, **context: Any) -> Iterator[Page]:
     scripts, or something that its Content-Security-Policy stopped, fails the block at its end.
     """
     fresh = browser.new_context(**{"viewport": WIDE, "locale": "en-GB", **context})
-    fresh.set_default_timeout(10_000)
+    fresh.set_default_timeout(PATIENCE)
     page = fresh.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -189,9 +189,9 @@ class FakeAgent:
         return item
 
     def called(self, event: str) -> Value:
-        """Wait up to 10 s for the page's next `event`, and give its arguments. Each call is given once."""
+        """Wait up to 20 s for the page's next `event`, and give its arguments. Each call is given once."""
         with self._called:
-            if not self._called.wait_for(lambda: any(name == event for name, _ in self.calls), timeout=10):
+            if not self._called.wait_for(lambda: any(name == event for name, _ in self.calls), timeout=20):
                 raise AssertionError(f"the page did not call {event}; it called {self.calls}")
             index = next(i for i, (name, _) in enumerate(self.calls) if name == event)
             return self.calls.pop(index)[1]

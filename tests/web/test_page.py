@@ -49,9 +49,12 @@ def test_search_asks_the_rendezvous_and_more_brings_the_next_page(browser: Brows
 
 
 def test_who_signs_up_later_appears_without_a_reload(browser: Browser, agent: FakeAgent) -> None:
-    with open_page(browser, agent.url) as page:
+    with open_page(browser, "about:blank") as page:
+        page.clock.install()
+        page.goto(agent.url)
         expect(page.locator(".person")).to_have_count(3)
         agent.listed.append(person("Erik"))
+        page.clock.fast_forward(6000)
         expect(page.locator('[data-person="Erik"]')).to_be_visible()
 
 

@@ -8,8 +8,14 @@ import { form } from "./state.js";
 import { texts } from "./texts.js";
 
 const { calls } = EVENTS;
-const NOTICE_SECONDS = { info: 6, warning: 12, error: 20 };
+const NOTICE_SECONDS = { info: 6, warning: 12 }; // any other: 20
 const SEARCH_PAUSE = 200; // milliseconds without a key until the rendezvous is asked
+
+/** The sentence of an error that is for the person; any other is a fault of ours and goes on. */
+function sentence(error) {
+  if (error instanceof CallError) return error.message;
+  throw error;
+}
 
 export function makeActions(call, dispatch, current) {
   let ids = 0;
@@ -24,8 +30,7 @@ export function makeActions(call, dispatch, current) {
       dispatch("form", { key, busy: false, error: "" });
       return true;
     } catch (error) {
-      if (!(error instanceof CallError)) throw error;
-      dispatch("form", { key, busy: false, error: error.message });
+      dispatch("form", { key, busy: false, error: sentence(error) });
       return false;
     }
   }
@@ -36,8 +41,7 @@ export function makeActions(call, dispatch, current) {
       const { people, next } = await call(calls.list_people, { query, ...(after && { after }) });
       dispatch("listed", { query, more: Boolean(after), people, next });
     } catch (error) {
-      if (!(error instanceof CallError)) throw error;
-      dispatch("list_failed", null);
+      dispatch("list_failed", sentence(error));
     }
   }
 
@@ -59,8 +63,7 @@ export function makeActions(call, dispatch, current) {
       await uploadImage(file);
       dispatch("upload", { id, status: "added", message: texts.added });
     } catch (error) {
-      if (!(error instanceof CallError)) throw error;
-      dispatch("upload", { id, status: "refused", message: error.message });
+      dispatch("upload", { id, status: "refused", message: sentence(error) });
     }
   }
 
@@ -95,7 +98,6 @@ export function makeActions(call, dispatch, current) {
       });
     },
     older: (peer) => loadTimeline(peer, current().timelines[peer]?.next),
-    whole: (peer) => loadTimeline(peer),
 
     ask: (kind, peer, wish) =>
       run(`ask:${peer}`, () => {
@@ -133,7 +135,7 @@ export function makeActions(call, dispatch, current) {
     notice({ level, message }) {
       const id = ++ids;
       dispatch("notice", { id, level, message });
-      setTimeout(() => dispatch("notice_seen", id), 1000 * (NOTICE_SECONDS[level] ?? NOTICE_SECONDS.error));
+      setTimeout(() => dispatch("notice_seen", id), 1000 * (NOTICE_SECONDS[level] ?? 20));
     },
     noticeSeen: (id) => dispatch("notice_seen", id),
   };

@@ -100,7 +100,7 @@ function update(node, description) {
 }
 
 function set(node, name, value) {
-  if (name.startsWith("on")) node[name] = value;
+  if (name.startsWith("on")) node[name] = value && ((event) => void value(event)); // false would prevent the default
   else if (name === "style") for (const [rule, v] of Object.entries(value ?? {})) node.style.setProperty(rule, v);
   else if (name === "until") node.dataset.until = value;
   else if (value === null || value === undefined || value === false) node.removeAttribute(name);

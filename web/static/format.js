@@ -9,10 +9,9 @@ const dayAndTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeSt
 const whole = new Intl.NumberFormat(locale);
 const twoDigits = new Intl.NumberFormat(locale, { minimumIntegerDigits: 2 });
 const percents = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
-const sizes = ["byte", "kilobyte", "megabyte", "gigabyte"].map((unit, index) => {
-  const digits = Math.max(0, index - 1); // "20.4 MB", but no "20.4 kB"
-  const style = { style: "unit", unit, maximumFractionDigits: Math.min(1, digits) };
-  return new Intl.NumberFormat(locale, { ...style, minimumFractionDigits: style.maximumFractionDigits });
+const sizes = [["byte", 0], ["kilobyte", 0], ["megabyte", 1], ["gigabyte", 1]].map(([unit, digits]) => {
+  const fraction = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat(locale, { style: "unit", unit, ...fraction });
 });
 
 export const number = (value) => whole.format(value);

@@ -5,7 +5,8 @@ import { moment, number, size } from "./format.js";
 import { form } from "./state.js";
 import { texts } from "./texts.js";
 
-const HUES = 8;
+/** An icon: for the eye alone, the name stands beside it. */
+export const sign = (icon) => h(`span.icon.icon-${icon}`, { "aria-hidden": "true" });
 
 /** A button with a name; while its call is under way it keeps the focus but does nothing. */
 export function button(label, onclick, { look = "", icon = "", busy = false, disabled = false, ...props } = {}) {
@@ -19,16 +20,14 @@ export function button(label, onclick, { look = "", icon = "", busy = false, dis
       onclick: (event) => busy || onclick(event),
       ...props,
     },
-    icon && h(`span.icon.icon-${icon}`, { "aria-hidden": "true" }),
+    icon && sign(icon),
     h("span", null, label),
   );
 }
 
 /** A button that shows only its icon; its name is for those who hear it or point at it. */
 export const iconButton = (label, icon, onclick, props = {}) =>
-  h("button.icon-button", { type: "button", title: label, "aria-label": label, onclick, ...props },
-    h(`span.icon.icon-${icon}`, { "aria-hidden": "true" }),
-  );
+  h("button.icon-button", { type: "button", title: label, "aria-label": label, onclick, ...props }, sign(icon));
 
 /** The sentence that a call failed with, beside the button that made it. */
 export function failure(state, key) {
@@ -41,7 +40,7 @@ export function avatar(name, fingerprint = "") {
   let sum = 0;
   for (const letter of fingerprint || name) sum = (sum * 31 + letter.codePointAt(0)) % 65_521;
   const first = name.match(/[\p{L}\p{N}]/u)?.[0].toLocaleUpperCase() ?? "?";
-  return h(`span.avatar.hue-${sum % HUES}`, { "aria-hidden": "true" }, first);
+  return h("span.avatar", { style: { "--hue": String(sum % 360) }, "aria-hidden": "true" }, first);
 }
 
 export function presence(person) {
@@ -66,7 +65,7 @@ export const badge = (count) =>
 export const wishText = (wish) => wish && h("p.wish", { dir: "auto" }, "“", wish, "”");
 
 /** A quote, set as one. The line below it takes its direction from the author's name, so that is no <bdi>. */
-export function quotation(quote, more) {
+export function quotation(quote) {
   const author = h("span.apart", null, quote.author || texts.unknownAuthor);
   return h("figure.quote", null,
     h("blockquote", { dir: "auto" }, quote.text, quote.cut && " …"),
@@ -74,19 +73,18 @@ export function quotation(quote, more) {
       "— ",
       quote.source ? phrase(texts.quoteFrom, { author, source: h("cite.apart", null, quote.source) }) : author,
     ),
-    quote.cut && more && button(texts.showWhole, more, { look: "quiet" }),
   );
 }
 
-/** One of two halves, chosen with buttons. */
-export const shelves = (shown, counts, choose) =>
+/** One of the two halves of what I offer, chosen with buttons. */
+export const shelves = (state, act) =>
   h("div.shelves", { role: "group", "aria-label": texts.offer },
     ["quote", "image"].map((kind) =>
       h(
         "button.shelf",
-        { key: kind, type: "button", "aria-pressed": String(shown === kind), onclick: () => choose(kind) },
+        { key: kind, type: "button", "aria-pressed": String(state.shelf === kind), onclick: () => act.showShelf(kind) },
         kind === "quote" ? texts.quotes : texts.pictures,
-        h("span.count", null, number(counts[kind])),
+        h("span.count", null, number(itemsOf(state, kind).length)),
       ),
     ),
   );
@@ -104,3 +102,6 @@ export function pictureTitle({ peer, verb, direction }) {
 
 export const imageFacts = ({ format, width, height, bytes }) =>
   phrase(texts.imageFacts, { format, width: number(width), height: number(height), size: size(bytes) });
+
+/** The way from a name to the first picture, in three steps. */
+export const steps = () => h("ol.steps", null, texts.steps.map((step) => h("li", null, h("span", null, step))));

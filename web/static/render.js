@@ -4,7 +4,7 @@
 import { tick } from "./clock.js";
 import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
-import { avatar, button, failure, iconButton } from "./parts.js";
+import { avatar, button, failure, iconButton, steps } from "./parts.js";
 import { renderDialog } from "./render_dialog.js";
 import { renderOffer } from "./render_offer.js";
 import { renderPeople } from "./render_people.js";
@@ -28,7 +28,7 @@ export function render(state, act) {
 function whole(state, act) {
   const inside = state.loaded && state.me.signed_up;
   return [
-    h("div.frame-all", { key: "all", "data-view": inside ? state.view : "start", "data-link": state.link }, [
+    h("div.frame-all", { key: "all", "data-view": inside ? state.view : "start" }, [
       header(state),
       banner(state),
       inside && navigation(state),
@@ -63,7 +63,8 @@ function header(state) {
 function whoAmI({ me, settings, reachability }) {
   const line = (term, value) => value && [h("dt", { key: term }, term), h("dd", { key: term, dir: "auto" }, value)];
   return h("details.me", null,
-    h("summary", { "aria-label": plain(`${texts.whoAmI}: {name}`, { name: me.name }) },
+    h("summary", null,
+      h("span.unseen", null, texts.whoAmI, ": "),
       avatar(me.name, me.fingerprint),
       h("span.person-text", null, h("span.name", null, isolated(me.name)), h("code", null, shortFingerprint(me.fingerprint))),
     ),
@@ -127,7 +128,7 @@ function start(state, act) {
     ),
     h("section.how", { "aria-labelledby": "how-title" }, [
       h("h3", { id: "how-title" }, texts.stepsTitle),
-      h("ol.steps", null, texts.steps.map((step) => h("li", null, h("span", null, step)))),
+      steps(),
     ]),
   ];
 }

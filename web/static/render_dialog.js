@@ -36,7 +36,6 @@ const dialogBox = (look, title, act, ...content) =>
 function offerDialog(state, act, peer) {
   const items = itemsOf(state, state.shelf);
   const { busy } = form(state, "offer");
-  const counts = { quote: itemsOf(state, "quote").length, image: itemsOf(state, "image").length };
   const submit = (event) => {
     event.preventDefault();
     const chosen = new FormData(event.target).get("choice");
@@ -49,7 +48,7 @@ function offerDialog(state, act, peer) {
     phrase(texts.offerTo, { name: peer }),
     act,
     h("p.hint", null, phrase(texts.offerToHint, { name: peer })),
-    shelves(state.shelf, counts, act.showShelf),
+    shelves(state, act),
     h("form", { onsubmit: submit },
       h("div.scroll", { key: state.shelf },
         items.length === 0 && h("p.empty", null, texts.offerEmpty),

@@ -17,7 +17,7 @@ export function renderEntry(state, act, request) {
       h("time", { datetime: iso(request.created_at) }, moment(request.created_at)),
     ),
     wishText(request.wish),
-    request.quote && quotation(request.quote, () => act.whole(peer)),
+    request.quote && quotation(request.quote),
     request.image && picture(act, request),
     standing(state, act, request),
     failure(state, `request:${id}`),

@@ -1,14 +1,13 @@
 /* Owns "What I offer": my quotes and pictures, and how to add and remove them. */
 
 import { h, isolated, plain, remember } from "./dom.js";
-import { button, failure, iconButton, itemsOf, pictureName, quotation, shelves } from "./parts.js";
+import { button, failure, iconButton, itemsOf, pictureName, quotation, shelves, sign } from "./parts.js";
 import { form } from "./state.js";
 import { texts } from "./texts.js";
 
 const shown = new WeakMap();
 
 export function renderOffer(state, act) {
-  const counts = { quote: itemsOf(state, "quote").length, image: itemsOf(state, "image").length };
   return h(
     "section.offer",
     {
@@ -22,24 +21,19 @@ export function renderOffer(state, act) {
     },
     h("h2", { id: "offer-title" }, texts.offer),
     h("p.hint", null, texts.offerHint),
-    shelves(state.shelf, counts, act.showShelf),
+    shelves(state, act),
     h("div.scroll", { key: state.shelf }, state.shelf === "quote" ? quotes(state, act) : pictures(state, act)),
     h("p.drop-sign", { "aria-hidden": "true" }, texts.dropNow),
   );
 }
 
-const carriesFiles = (event) => event.dataTransfer.types.includes("Files");
-
-function markDrop(event) {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  event.currentTarget.toggleAttribute("data-dropping", true);
+function markDrop({ currentTarget, dataTransfer }) {
+  if (dataTransfer.types.includes("Files")) currentTarget.toggleAttribute("data-dropping", true);
 }
 
-function unmarkDrop(event) {
-  event.preventDefault();
-  const within = event.type === "dragleave" && event.currentTarget.contains(event.relatedTarget);
-  if (!within) event.currentTarget.toggleAttribute("data-dropping", false);
+function unmarkDrop({ type, currentTarget, relatedTarget }) {
+  const within = type === "dragleave" && currentTarget.contains(relatedTarget);
+  if (!within) currentTarget.toggleAttribute("data-dropping", false);
 }
 
 function quotes(state, act) {
@@ -63,7 +57,7 @@ function addQuoteForm(state, act) {
   const field = (name, label, tag = "input", props = {}) =>
     h("label.field", { key: name }, h("span", null, label), h(tag, { name, dir: "auto", autocomplete: "off", ...props }));
   return h("details.add", { key: "add" },
-    h("summary", null, h("span.icon.icon-plus", { "aria-hidden": "true" }), texts.addQuote),
+    h("summary", null, sign("plus"), texts.addQuote),
     h("form", { onsubmit: submit },
       field("text", texts.quoteText, "textarea", { rows: "3", required: true }),
       field("author", texts.quoteAuthor, "input", { required: true }),
@@ -96,7 +90,7 @@ const addImages = (act) =>
         event.target.value = ""; // the same file may be chosen again
       },
     }),
-    h("span.icon.icon-plus", { "aria-hidden": "true" }),
+    sign("plus"),
     h("span", null, texts.addImages, h("small", null, texts.dropHere)),
   );
 

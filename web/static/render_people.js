@@ -26,7 +26,7 @@ export function renderPeople(state, act) {
       contacts.length > 0 && [h("h3", { key: "mine" }, texts.contacts), h("ul.rows", { key: "mine" }, contacts.map(row))],
       others.length > 0 && [h("h3", { key: "all" }, texts.everybody), h("ul.rows", { key: "all" }, others.map(row))],
       state.list.next && button(texts.more, act.morePeople, { look: "quiet", key: "more" }),
-      state.list.failed && listFailed(act),
+      state.list.failed && listFailed(state, act),
       !contacts.length && !others.length && !state.list.failed && nobody(state),
     ),
   );
@@ -48,8 +48,8 @@ const personRow = (person, open, waiting) =>
     ),
   );
 
-const listFailed = (act) =>
-  h("div.empty", { key: "failed" }, h("p", null, texts.listFailed), button(texts.retry, act.listPeople));
+const listFailed = (state, act) =>
+  h("div.empty", { key: "failed" }, h("p", null, state.list.failed), button(texts.retry, act.listPeople));
 
 function nobody(state) {
   if (!state.list.loaded) return null;

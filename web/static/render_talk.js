@@ -2,7 +2,7 @@
 
 import { h, isolated, phrase, plain, remember } from "./dom.js";
 import { shortFingerprint } from "./format.js";
-import { avatar, button, countdown, failure, presence } from "./parts.js";
+import { avatar, button, countdown, failure, presence, sign, steps } from "./parts.js";
 import { renderEntry } from "./render_entry.js";
 import { form, openConnection, personNamed, timelineOf } from "./state.js";
 import { texts } from "./texts.js";
@@ -22,7 +22,7 @@ export function renderTalk(state, act) {
 const howItGoes = () =>
   h("div.welcome", null,
     h("h2", { id: "talk-title" }, texts.chooseSomebody),
-    h("ol.steps", { "aria-label": texts.stepsTitle }, texts.steps.map((step) => h("li", null, h("span", null, step)))),
+    steps(),
   );
 
 function unknown(state) {
@@ -33,7 +33,7 @@ function unknown(state) {
 function heading(state, act, person) {
   const { busy } = form(state, `ask:${state.peer}`);
   return h("header.talk-head", null,
-    h("a.back", { href: "#people", "aria-label": texts.back }, h("span.icon.icon-back", { "aria-hidden": "true" })),
+    h("a.back", { href: "#people", "aria-label": texts.back }, sign("back")),
     avatar(state.peer, person?.fingerprint),
     h("div.person-text", null,
       h("h2.name", { id: "talk-title", title: state.peer }, isolated(state.peer)),

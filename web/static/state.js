@@ -10,7 +10,7 @@ export const initial = Object.freeze({
   me: { name: null, fingerprint: "", signed_up: false },
   contacts: [], // people of mine, as the agent sends them
   listed: [], // everybody at the rendezvous, as far as asked for
-  list: { query: "", next: null, loaded: false, failed: false },
+  list: { query: "", next: null, loaded: false, failed: "" },
   requests: {}, // id -> request, of every conversation seen so far
   timelines: {}, // peer -> {next}: what is loaded of each conversation
   library: [],
@@ -64,10 +64,10 @@ const steps = {
   search: (state, query) => ({ ...state, list: { ...state.list, query } }),
   listed: (state, { query, more, people, next }) => {
     if (query !== state.list.query) return state; // an answer to what is no longer asked
-    const list = { query, next: next ?? null, loaded: true, failed: false };
+    const list = { query, next: next ?? null, loaded: true, failed: "" };
     return { ...state, list, listed: more ? merged(state.listed, people, () => true) : people };
   },
-  list_failed: (state) => ({ ...state, list: { ...state.list, failed: true } }),
+  list_failed: (state, failed) => ({ ...state, list: { ...state.list, failed } }),
   met: (state, people) => ({ ...state, listed: merged(state.listed, people, () => true) }),
   timeline: (state, { peer, entries, next, older }) => {
     const known = state.timelines[peer];

@@ -61,7 +61,6 @@ export const texts = Object.freeze({
   nobody: "Nobody else is here yet.",
   nobodyHint: "Anyone who starts an agent with the same rendezvous appears here: {url}",
   noMatch: "Nobody here has such a name.",
-  listFailed: "The list of people did not arrive.",
   retry: "Try again",
 
   // conversation
@@ -102,7 +101,6 @@ export const texts = Object.freeze({
     unreachable: "{name} could not be reached",
     failed: "It did not work",
   },
-  showWhole: "Show all of it",
 
   // quotes and pictures
   unknownAuthor: "unknown author",
