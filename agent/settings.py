@@ -123,13 +123,10 @@ def _url(text: str) -> str:
         port = url.port
     except ValueError:
         raise wrong from None
-    plain = url.scheme in ("http", "https") and url.path in ("", "/")
-    if not plain or not text.isprintable() or "@" in url.netloc or url.query or url.fragment:
-        raise wrong
-    if port == 0:
-        raise wrong
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or ""
-    if not _HOST.fullmatch(host):
+    plain = text.isprintable() and "@" not in url.netloc and not url.query and not url.fragment
+    known = url.scheme in ("http", "https") and _HOST.fullmatch(host) and port != 0
+    if not plain or not known or url.path not in ("", "/"):
         raise wrong
     return f"{url.scheme}://{host}" + (f":{port}" if port else "")
 
