@@ -1,6 +1,5 @@
 """The main job of ./run, with its real parts: it starts, it stops, and it says what went wrong."""
 
-import contextlib
 import os
 import re
 import signal
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,25 +49,11 @@ class Job:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
-    running = Job(free_ports(3), tmp_path)
+    running = Job([free_port() for _ in range(3)], tmp_path)
     yield running
     if running.process.poll() is None:
         running.process.terminate()
         running.end()
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody has right now, for TCP and UDP."""
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            tcp = held.enter_context(socket.socket())
-            tcp.bind(("127.0.0.1", 0))
-            udp = held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            with contextlib.suppress(OSError):
-                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-                ports.append(tcp.getsockname()[1])
-        return ports
 
 
 def listens(port: int) -> bool:
@@ -110,7 +97,7 @@ def test_a_used_port_is_one_sentence_and_everything_stops(which: int, tmp_path: 
     with socket.socket() as used:
         used.bind(("127.0.0.1", 0))
         used.listen()
-        ports = free_ports(3)
+        ports = [free_port() for _ in range(3)]
         ports[which] = used.getsockname()[1]
         job = Job(ports, tmp_path)
         assert job.end() == 1
