@@ -4,6 +4,7 @@ Everything happens on the agent's one green loop. Datagrams go in by batches (UD
 where the kernel has them, one by one elsewhere. A turn is bounded, so that a busy socket leaves others their time.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -23,6 +24,9 @@ from agent.protocol.packet import Address, Datagrams
 _UDP: Final = 17  # SOL_UDP
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
+_IP_MTU_DISCOVER: Final = 10
+_IPV6_MTU_DISCOVER: Final = 23
+_PMTUDISC_PROBE: Final = 3
 _TURN: Final = 4  # batches received, or sent, before others have their turn
 _BUFFER: Final = 1 << 16
 _NO_SEGMENTS: Final = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
@@ -47,6 +51,7 @@ class Node:
         self._dual = udp.family == socket.AF_INET6
         self._segments = batches and _takes(self._socket, _UDP_SEGMENT, 0)
         _takes(self._socket, _UDP_GRO, int(batches))
+        _probe_sizes(self._socket)
         self._buffer = memoryview(bytearray(_BUFFER))
         self._ancillary = socket.CMSG_SPACE(4)
         self._held: list[Datagrams] = []  # taken from the core, not yet taken by the socket
@@ -193,6 +198,13 @@ def _takes(native: Any, option: int, value: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _probe_sizes(native: Any) -> None:
+    """Have the kernel send datagrams of any size unfragmented, whatever ICMP says of the path (Linux)."""
+    for level, option in ((socket.IPPROTO_IP, _IP_MTU_DISCOVER), (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)):
+        with contextlib.suppress(OSError):
+            native.setsockopt(level, option, _PMTUDISC_PROBE)
 
 
 def _segment(ancillary: list[tuple[int, int, bytes]], size: int) -> int:

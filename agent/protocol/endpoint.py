@@ -189,7 +189,7 @@ class Endpoint:
         for _ in sessions:
             self._turn += 1
             session = sessions[self._turn % len(sessions)]
-            if (session.proven or session.initiated) and (out := self._session_out(session, now)):
+            if session.may_send and (out := self._session_out(session, now)):
                 return out
         return []
 
@@ -199,7 +199,8 @@ class Endpoint:
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
-        times = [session.timeout() for session in self._sessions.values()]
+        sessions = self._sessions.values()
+        times = [s.timeout() if s.may_send else s.heard + UNPROVEN_SECONDS for s in sessions]
         times += [attempt.timeout() for attempt in self._attempts.values()]
         if (deadline := self._consent.timeout()) is not None:
             times.append(deadline)
@@ -215,8 +216,9 @@ class Endpoint:
         for session in list(self._sessions.values()):
             if self._consent.book.with_peer(session.peer.key):
                 session.needed = now
-            session.handle_timeout(now)
-            if not session.proven and not session.initiated and now > session.heard + UNPROVEN_SECONDS:
+            if session.may_send:
+                session.handle_timeout(now)
+            elif now >= session.heard + UNPROVEN_SECONDS:
                 session.closed = (CloseCode.LOST, "")
             self._look_after(session, now)
 

@@ -7,7 +7,8 @@ A peer is believed to be where its newest authentic packet came from only after 
 from collections.abc import Callable
 from typing import Final
 
-from agent.protocol.packet import SMALLEST_DATAGRAM, Address
+from agent.protocol.mtu import PathMtu
+from agent.protocol.packet import Address
 
 CHALLENGE_SIZE: Final = 8
 CHALLENGE_INTERVAL: Final = 0.25  # seconds between tries
@@ -17,9 +18,9 @@ CHALLENGE_TRIES: Final = 5
 class Path:
     """One session's path, and the candidate it may move to."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, now: float) -> None:
         self.address = address
-        self.datagram_size = SMALLEST_DATAGRAM
+        self.mtu = PathMtu(now)
         self._candidate: Address | None = None
         self._challenge = b""
         self._tries = 0
@@ -41,11 +42,12 @@ class Path:
         if len(self._responses) < 4:
             self._responses.append((address, data))
 
-    def responded(self, data: bytes) -> bool:
+    def responded(self, data: bytes, now: float) -> bool:
         """Move to the candidate if this answers its challenge; tell whether it did."""
         if self._candidate is None or data != self._challenge:
             return False
         self.address, self._candidate = self._candidate, None
+        self.mtu = PathMtu(now)
         return True
 
     def take_response(self) -> tuple[Address, bytes] | None:

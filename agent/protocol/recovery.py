@@ -9,10 +9,11 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from agent.protocol.acks import MAX_ACK_DELAY, Ranges
 from agent.protocol.congestion import Controller
+from agent.protocol.contents import Content
 from agent.protocol.delivery import Sent
 from agent.protocol.errors import PeerError
 from agent.protocol.frames import Ack
@@ -26,16 +27,6 @@ MAX_PROBE_INTERVAL: Final = 0.8  # seconds: a path that returns is used again wi
 PERSISTENT: Final = 3  # probe timeouts that make congestion persistent (RFC 9002 section 7.6.1)
 SKIP_EVERY: Final = 500  # about how many numbers lie between two that are left out
 LOST_REMEMBERED: Final = 64  # ranges declared lost that an acknowledgement may yet prove wrong
-
-
-class Content(Protocol):
-    """What the packets of a run carried; indices count from the run's first packet as it was sent."""
-
-    def arrived(self, index: int, count: int) -> None:
-        """Note that these packets arrived."""
-
-    def lost(self, index: int, count: int) -> None:
-        """Send what these packets carried again."""
 
 
 @dataclass(slots=True)
@@ -71,7 +62,7 @@ class Recovery:
         self._recently_lost = Ranges()
         self._loss_time: float | None = None
         self._last_eliciting = 0.0
-        self._timeouts = 0
+        self.timeouts = 0  # probe timeouts in a row
         self._skipped: deque[int] = deque(maxlen=32)
         self._skip_state = seed | 1
         self._next_skip = 1 + self._skip_distance()
@@ -129,7 +120,7 @@ class Recovery:
                 rtt = self._sample(max(now - newest.time, 1e-6), ack.delay)
         if not acked:
             return
-        self._timeouts = 0
+        self.timeouts = 0
         for run in acked:
             self.in_flight -= run.count * run.size
             run.content.arrived(run.first - run.base, run.count)
@@ -147,7 +138,7 @@ class Recovery:
             return self._loss_time
         if not self._runs:
             return None
-        return self._last_eliciting + min(self._probe_timeout() * (1 << self._timeouts), MAX_PROBE_INTERVAL)
+        return self._last_eliciting + min(self._probe_timeout() * (1 << self.timeouts), MAX_PROBE_INTERVAL)
 
     def handle_timeout(self, now: float) -> None:
         """Declare what is overdue lost, or ask for probes (RFC 9002 section 6.2)."""
@@ -159,7 +150,7 @@ class Recovery:
             if lost:
                 self.controller.on_lost(now, lost, self.in_flight)
             return
-        self._timeouts = min(self._timeouts + 1, 16)
+        self.timeouts = min(self.timeouts + 1, 16)
         self._last_eliciting = now
         self.probes = 2
         oldest = self._runs[0]
@@ -222,18 +213,19 @@ class Recovery:
         lost = self._cut(0, max(cut_at, by_number))
         if not lost:
             return 0, False
-        total = 0
+        total = told = 0
         for run in lost:
             total += run.count * run.size
+            told += run.count * run.size if run.content.tells_congestion else 0
             run.content.lost(run.first - run.base, run.count)
             self._recently_lost.add(run.first, run.first + run.count)
         while len(self._recently_lost) > LOST_REMEMBERED:
             self._recently_lost.remove(*self._recently_lost.first())
         self.in_flight -= total
-        self.bytes_lost += total
+        self.bytes_lost += told
         span = lost[-1].time - lost[0].time
         silent = acked_time >= lost[-1].time and span > PERSISTENT * self._probe_timeout()
-        return total, silent
+        return told, silent
 
     def _learn_reordering(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Raise the packet threshold where packets declared lost arrived after all (RFC 9002 section 6.1.1)."""

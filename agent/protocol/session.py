@@ -7,20 +7,21 @@ Used by `endpoint` alone.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from agent.protocol import frames
 from agent.protocol.acks import Received
 from agent.protocol.congestion import Controller
+from agent.protocol.contents import NOTHING, Content, ControlBytes, MtuProbe, Pieces
 from agent.protocol.control import ControlIn, ControlOut
 from agent.protocol.errors import PeerError
 from agent.protocol.handshake import Established
 from agent.protocol.keys import EPOCH_SHIFT
 from agent.protocol.messages import Message
+from agent.protocol.mtu import BLACK_HOLE_TIMEOUTS
 from agent.protocol.pacing import Pacer, burst_bytes
-from agent.protocol.packet import OVERHEAD, Address, Datagrams, header_word
+from agent.protocol.packet import OVERHEAD, SMALLEST_DATAGRAM, Address, Datagrams, header_word
 from agent.protocol.path import Path
 from agent.protocol.recovery import Recovery
 from agent.protocol.sealing import PIECE_OVERHEAD, Opener, Sealer, batch_limit
@@ -55,50 +56,6 @@ _ENDED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ControlBytes:
-    """What a packet carried of the control stream."""
-
-    stream: ControlOut
-    start: int
-    stop: int
-
-    def arrived(self, index: int, count: int) -> None:
-        self.stream.acknowledged(self.start, self.stop)
-
-    def lost(self, index: int, count: int) -> None:
-        self.stream.lost(self.start, self.stop)
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """What a batch carried of a transfer: `payload` bytes in each packet but the last."""
-
-    transfer: SendTransfer
-    offset: int
-    stop: int
-    payload: int
-
-    def arrived(self, index: int, count: int) -> None:
-        start = self.offset + index * self.payload
-        self.transfer.arrived(start, min(start + count * self.payload, self.stop))
-
-    def lost(self, index: int, count: int) -> None:
-        start = self.offset + index * self.payload
-        self.transfer.lost(start, min(start + count * self.payload, self.stop))
-
-
-class Nothing:
-    """What a PING carried: it need not be sent again."""
-
-    def arrived(self, index: int, count: int) -> None: ...
-
-    def lost(self, index: int, count: int) -> None: ...
-
-
-NOTHING: Final = Nothing()
-
-
 class Session:
     """An established session. Its doors are the core's: `receive`, `datagrams_to_send`, `timeout`, `handle_timeout`."""
 
@@ -113,7 +70,7 @@ class Session:
     ) -> None:
         self.established = established
         self.peer = established.peer
-        self.path = Path(address)
+        self.path = Path(address, now)
         self.control = ControlOut()
         self.sending: dict[int, SendTransfer] = {}
         self.receiving: dict[int, ReceiveTransfer] = {}
@@ -125,8 +82,8 @@ class Session:
         self._sealer, self._opener, self._random = sealer, opener, random
         self.word_in = header_word(established.local_connection_id)
         self._word = header_word(established.remote_connection_id)
-        self._recovery = Recovery(Controller(self.path.datagram_size, now), int.from_bytes(random(4), "big"))
-        self._pacer = Pacer(self.path.datagram_size, now)
+        self._recovery = Recovery(Controller(self.path.mtu.size, now), int.from_bytes(random(4), "big"))
+        self._pacer = Pacer(self.path.mtu.size, now)
         self._received = Received()
         self._control_in = ControlIn()
         self._messages: deque[Message] = deque()
@@ -161,6 +118,11 @@ class Session:
     def measured(self, rtt: float) -> None:
         """Begin with the round trip of the handshake, in seconds."""
         self._recovery.set_rtt(rtt)
+
+    @property
+    def may_send(self) -> bool:
+        """Tell whether the peer is known to be there, and not a replay."""
+        return self.proven or self.initiated
 
     @property
     def rtt(self) -> float:
@@ -237,7 +199,7 @@ class Session:
                 case frames.PathChallenge(data):
                     self.path.challenged(address, data)
                 case frames.PathResponse(data):
-                    if self.path.responded(data):
+                    if self.path.responded(data, now):
                         self._recovery.controller.on_path_change(now)
                 case frames.Ping():
                     pass
@@ -270,8 +232,11 @@ class Session:
             return self._path_packet(frames.PATH_RESPONSE, *answer, now)
         if (challenge := self.path.take_challenge(now)) is not None:
             return self._path_packet(frames.PATH_CHALLENGE, *challenge, now)
+        if (size := self.path.mtu.take_probe(now)) is not None:
+            plain = frames.encode_ping().ljust(size - OVERHEAD, b"\0")
+            return self._seal(plain, MtuProbe(self.path.mtu, size), self.path.address, now)
         probing = self._recovery.probes > 0
-        has_room = probing or self._recovery.room() >= self.path.datagram_size
+        has_room = probing or self._recovery.room() >= self.path.mtu.size
         says = self.control.waiting() and has_room
         pings = self._ping or (probing and not says and not self._has_pieces())
         due = self._received.deadline is not None and self._received.deadline <= now
@@ -287,7 +252,7 @@ class Session:
             plain += frames.encode_ping()
         if not says:
             return self._seal(plain, NOTHING, self.path.address, now)
-        room = self.path.datagram_size - OVERHEAD - len(plain) - frames.CONTROL_HEADER_SIZE
+        room = self.path.mtu.size - OVERHEAD - len(plain) - frames.CONTROL_HEADER_SIZE
         offset, data = self.control.take(room)
         content = ControlBytes(self.control, offset, offset + len(data))
         return self._seal(plain + frames.encode_control(offset, data), content, self.path.address, now)
@@ -295,7 +260,7 @@ class Session:
     def _path_packet(self, kind: int, address: Address, data: bytes, now: float) -> Datagrams:
         return self._seal(frames.encode_path(kind, data), NOTHING, address, now)
 
-    def _seal(self, plain: bytes, content: ControlBytes | Nothing | None, address: Address, now: float) -> Datagrams:
+    def _seal(self, plain: bytes, content: Content | None, address: Address, now: float) -> Datagrams:
         number = self._recovery.allocate(1)
         data = self._sealer.packet(self.established.send, self._word, number, plain)
         if content is not None:
@@ -309,7 +274,8 @@ class Session:
         """Seal a batch of the transfer whose turn it is, as far as window and pacing allow."""
         self._paced_until = None
         name = next((name for name, transfer in self.sending.items() if transfer.waiting()), None)
-        recovery, size = self._recovery, self.path.datagram_size
+        recovery, size = self._recovery, self.path.mtu.size
+        recovery.controller.datagram_size = self._pacer.datagram_size = size
         if name is None:
             recovery.controller.on_app_limited(recovery.in_flight)
             return None
@@ -349,7 +315,13 @@ class Session:
     def timeout(self) -> float:
         """Return when `handle_timeout` must be called at the latest."""
         times = [max(self.heard, self._pinged) + KEEPALIVE, self.heard + SILENCE, self.needed + IDLE]
-        for time in (self._received.deadline, self._recovery.timeout(), self._paced_until, self.path.timeout()):
+        for time in (
+            self._received.deadline,
+            self._recovery.timeout(),
+            self._paced_until,
+            self.path.timeout(),
+            self.path.mtu.timeout(),
+        ):
             if time is not None:
                 times.append(time)
         return min(times)
@@ -357,6 +329,8 @@ class Session:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due: losses, probes, the question whether the peer is there, and the end."""
         self._recovery.handle_timeout(now)
+        if self._recovery.timeouts >= BLACK_HOLE_TIMEOUTS and self.path.mtu.size > SMALLEST_DATAGRAM:
+            self.path.mtu.black_hole(now)
         if now >= self.heard + SILENCE:
             self.closed = (CloseCode.LOST, "")
         elif now >= self.needed + IDLE:
