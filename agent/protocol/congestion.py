@@ -61,6 +61,9 @@ class Phase(Enum):
     PROBE_RTT = "sends half, to see the path without a queue"
 
 
+STARTUP, DOWN, CRUISE, UP, PROBE_RTT = Phase  # for speed: Enum's own attributes are slow
+
+
 class Controller:
     """The congestion controller of one path; sizes in bytes, times in seconds, rates in bytes/s."""
 
@@ -75,6 +78,8 @@ class Controller:
         "_delivery",
         "_full_bandwidth",
         "_full_rounds",
+        "_jitter",
+        "_last_rtt",
         "_lost",
         "_paused_until",
         "_phase_at",
@@ -85,6 +90,7 @@ class Controller:
         "_round_end",
         "_round_rtt",
         "_rtts",
+        "_stale",
         "_up_bytes",
         "bandwidth",
         "datagram_size",
@@ -102,7 +108,7 @@ class Controller:
 
     def _begin(self, now: float, packets: int) -> None:
         """Know nothing of the path, and begin with a window of so many packets."""
-        self._enter(Phase.STARTUP, now)
+        self._enter(STARTUP, now)
         self._began_at = now  # what left before it says nothing
         self.window: int = packets * self.datagram_size  # that may be in flight
         self.rate: float = self.window / 0.001  # at which it may leave
@@ -110,6 +116,8 @@ class Controller:
         self._rates = [0.0, 0.0]  # the highest of this cycle and of the one before
         self.min_rtt = INFINITY
         self._rtts = [INFINITY, INFINITY]  # the shortest, likewise
+        self._jitter = 0.0
+        self._last_rtt = 0.0
         self._base_rtt = INFINITY  # the shortest since PROBE_RTT, and when it was seen last
         self._base_at = now
         self._paused_until: int | None = None  # `delivered` at which STARTUP's pause is judged
@@ -157,16 +165,20 @@ class Controller:
             self._rates[0] = rate
             if rate > self.bandwidth:
                 self.bandwidth = rate
+                self._stale = True
         if rtt is not None:
-            self._note_rtt(now, max(rtt, SHORTEST_RTT))
+            if not self._last_rtt:
+                self._last_rtt = rtt
+            self._note_rtt(now, rtt if rtt > SHORTEST_RTT else SHORTEST_RTT)
         self._lost += lost
-        if self.phase is Phase.STARTUP:
+        if self.phase is STARTUP:
             self._start_up(now, rtt, lost)
         if delivery.prior >= self._round_end:
             self._end_round(now, in_flight)
-        elif self.phase is Phase.DOWN and in_flight <= DRAINED * self.bandwidth * self.min_rtt:
-            self._enter(Phase.CRUISE, now)
-        self._apply()
+        elif self.phase is DOWN and in_flight <= DRAINED * self.bandwidth * self.min_rtt:
+            self._enter(CRUISE, now)
+        if self._stale:
+            self._apply()
 
     def on_lost(self, now: float, lost: int, in_flight: int) -> None:
         """Note bytes that a timer, not an acknowledgement, declared lost."""
@@ -181,23 +193,26 @@ class Controller:
         self._begin(now, INITIAL_WINDOW)
 
     def _note_rtt(self, now: float, rtt: float) -> None:
+        self._jitter += (abs(rtt - self._last_rtt) - self._jitter) / 8
+        self._last_rtt = rtt
         if rtt < self._round_rtt:
             self._round_rtt = rtt
         if rtt < self._rtts[0]:
             self._rtts[0] = rtt
             if rtt < self.min_rtt:
                 self.min_rtt = rtt
+                self._stale = True
         if rtt <= 1.02 * self._base_rtt:
             self._base_rtt = min(self._base_rtt, rtt)
             self._base_at = now
-        elif now - self._base_at > PROBE_RTT_SECONDS and self.phase is not Phase.STARTUP:
-            self._base_rtt = rtt
+        elif now - self._base_at > PROBE_RTT_SECONDS and self.phase is not STARTUP:
             self._base_at = now
-            self._enter(Phase.PROBE_RTT, now)
+            self._rtts[0] = rtt
+            self._enter(PROBE_RTT, now)
 
     def _is_queue(self, rtt: float) -> bool:
-        """Whether this is longer than the shortest by more than chance: 2 to 8 ms."""
-        return rtt > self.min_rtt + min(max(self.min_rtt / 32, 0.002), 0.008)
+        """Whether this is longer than the shortest by more than chance: 2 to 8 ms, and jitter."""
+        return rtt > self.min_rtt + min(max(self.min_rtt / 32, 0.002), 0.008) + 2 * self._jitter
 
     def _start_up(self, now: float, rtt: float | None, lost: int) -> None:
         """Grow by what was delivered as long as no queue shows; leave when one stays.
@@ -215,11 +230,12 @@ class Controller:
             self._queued_samples += 1
             if self._queued_samples >= QUEUE_SAMPLES:
                 if judged:
-                    self._enter(Phase.DOWN, now)
+                    self._enter(DOWN, now)
                 elif self._paused_until is None:
                     self._paused_until = delivery.delivered
         if self._paused_until is None and not delivery.limited:
             self.window += delivery.size + lost
+            self._stale = True
 
     def _end_round(self, now: float, in_flight: int) -> None:
         """Judge a round trip: all that left before its beginning has been answered."""
@@ -230,11 +246,12 @@ class Controller:
         self._round_rtt = INFINITY
         self._lost = 0
         self._phase_rounds += 1
+        self._stale = True
         heavy = lost > HEAVY_LOSS * (lost + delivered) and lost >= HEAVY_LOSS_PACKETS * self.datagram_size
-        if self.phase is Phase.STARTUP:
+        if self.phase is STARTUP:
             full = heavy or (not delivery.limited and self._is_full())
             if full and self.min_rtt < INFINITY:
-                self._enter(Phase.DOWN, now)
+                self._enter(DOWN, now)
             return
         standing = INFINITY > rtt > 1.25 * self._base_rtt + 0.004
         if lost and (heavy or standing) and delivery.prior >= self._congested_until:
@@ -244,6 +261,8 @@ class Controller:
         else:
             peace = (now - self._congested_at) / RISE_SECONDS
             self._ceiling += max(1.0, peace) * self.datagram_size
+            if rtt < INFINITY and not self._is_queue(rtt):
+                self._ceiling *= 1.125
         self._take_turns(now, rtt)
 
     def _is_full(self) -> bool:
@@ -258,19 +277,21 @@ class Controller:
     def _take_turns(self, now: float, rtt: float) -> None:
         """Go on to the next phase, at the end of a round, if it is time."""
         rounds, seconds = self._phase_rounds, now - self._phase_at
-        if self.phase is Phase.DOWN:
+        if self.phase is DOWN:
             if rounds > DOWN_ROUNDS:
-                self._enter(Phase.CRUISE, now)
-        elif self.phase is Phase.CRUISE:
+                self._enter(CRUISE, now)
+        elif self.phase is CRUISE:
             if rounds > CRUISE_ROUNDS + self._cycle % 3 and seconds > CRUISE_SECONDS:
                 self._begin_cycle()
-                self._enter(Phase.UP, now)
-        elif self.phase is Phase.UP:
+                self._enter(UP, now)
+        elif self.phase is UP:
             if rounds > 1:  # the first round answers what left before it
                 self._end_up(now, rtt)
         elif rounds > 1 and seconds > 0.1:
+            self._base_rtt = self.min_rtt = self._rtts[0]
+            self._rtts[1] = INFINITY
             self._base_at = now
-            self._enter(Phase.CRUISE, now)
+            self._enter(CRUISE, now)
 
     def _begin_cycle(self) -> None:
         """Forget what was measured before the last cycle, if that one measured anything."""
@@ -288,35 +309,37 @@ class Controller:
         bdp = self.bandwidth * self.min_rtt
         growth = 1.0 + 0.5 * self._up_bytes / bdp
         if self._is_queue(rtt) or self.bandwidth < growth * self._full_bandwidth:
-            self._enter(Phase.DOWN, now)
+            self._enter(DOWN, now)
             return
         self._full_bandwidth = self.bandwidth
         self._up_bytes = min(2 * self._up_bytes, bdp)
-        self._enter(Phase.UP, now)
+        self._enter(UP, now)
 
     def _enter(self, phase: Phase, now: float) -> None:
         self.phase = phase
+        self._stale = True  # window and rate do not fit any more
         self._phase_at = now
         self._phase_rounds = 0
 
     def _apply(self) -> None:
         """Set window and rate to what the phase makes of the model."""
+        self._stale = False
         phase = self.phase
-        if phase is Phase.STARTUP:
+        if phase is STARTUP:
             if self.min_rtt < INFINITY:
                 self.rate = STARTUP_GAIN * self.window / self.min_rtt
             return
         bdp = self.bandwidth * self.min_rtt
         least = MINIMUM_WINDOW * self.datagram_size
         gain, window_gain = 1.0, WINDOW_GAIN
-        if phase is Phase.UP:
+        if phase is UP:
             gain += self._up_bytes / bdp
             window_gain = max(WINDOW_GAIN, gain)
-        elif phase is Phase.DOWN:
+        elif phase is DOWN:
             gain = DOWN_GAIN
         self.rate = gain * self.bandwidth
-        if phase is Phase.PROBE_RTT:
+        if phase is PROBE_RTT:
             self.window = int(max(0.5 * self.bandwidth * self._base_rtt, least))
             return
         window = window_gain * bdp + 3 * burst_bytes(self.rate, self.datagram_size)
-        self.window = int(min(window, max(self._ceiling, bdp, least)))
+        self.window = int(min(window, max(self._ceiling, gain * bdp, least)))

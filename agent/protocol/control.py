@@ -12,6 +12,7 @@ from agent.protocol.errors import PeerError
 from agent.protocol.messages import Message, encode, split
 
 WINDOW: Final = 256 * 1024  # bytes ahead of what was read in order
+MAX_EARLY: Final = 4096  # pieces kept that came before their turn
 MAX_STREAM: Final = 1 << 32  # offsets are u32; a session ends before
 
 
@@ -69,11 +70,12 @@ class ControlOut:
 class ControlIn:
     """The receiving direction: puts bytes in order and cuts them into messages."""
 
-    __slots__ = ("_early", "_next", "_ready")
+    __slots__ = ("_early", "_early_bytes", "_next", "_ready")
 
     def __init__(self) -> None:
         self._next = 0
         self._early: dict[int, bytes] = {}
+        self._early_bytes = 0
         self._ready = bytearray()
 
     def receive(self, offset: int, data: bytes) -> Iterator[Message]:
@@ -81,13 +83,15 @@ class ControlIn:
         if offset + len(data) > self._next + WINDOW:
             raise PeerError("flow_control", "the control stream runs ahead of its window")
         if offset > self._next:
-            if len(self._early.get(offset, b"")) < len(data):
-                self._early[offset] = data
-                self._check_memory()
+            self._keep(offset, data)
             return
         self._append(offset, data)
-        while self._early and (start := min(self._early)) <= self._next:
-            self._append(start, self._early.pop(start))
+        for start in sorted(self._early):
+            if start > self._next:
+                break
+            early = self._early.pop(start)
+            self._early_bytes -= len(early)
+            self._append(start, early)
         yield from split(self._ready)
 
     def _append(self, offset: int, data: bytes) -> None:
@@ -95,6 +99,11 @@ class ControlIn:
         self._ready += fresh
         self._next += len(fresh)
 
-    def _check_memory(self) -> None:
-        if sum(map(len, self._early.values())) > 2 * WINDOW or len(self._early) > 4096:
+    def _keep(self, offset: int, data: bytes) -> None:
+        more = len(data) - len(self._early.get(offset, b""))
+        if more <= 0:
+            return
+        self._early[offset] = data
+        self._early_bytes += more
+        if self._early_bytes > 2 * WINDOW or len(self._early) > MAX_EARLY:
             raise PeerError("flow_control", "the control stream overlaps itself without end")

@@ -8,8 +8,9 @@ from typing import Final
 from agent.protocol.card import HandshakeError, LocalIdentity
 from agent.protocol.errors import Drop
 from agent.protocol.handshake import Established, Responder, attempt
-from agent.protocol.packet import CONNECTION_ID_SIZE
+from agent.protocol.packet import CONNECTION_ID_SIZE, Address
 
+READS_PER_SECOND: Final = 50.0  # initiations opened before their senders must show a cookie: about 5 % of one core
 ANSWERED_MOST: Final = 256  # initiations whose response is kept, to be sent again
 
 
@@ -36,10 +37,17 @@ class Doorkeeper:
         self._random = random
         self._drops = drops
         self._counters = dict(counters)
+        self._reads = READS_PER_SECOND  # that may still be done now
+        self._read_at = 0.0
         self._answered: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # by attempt: response, connection id
 
-    def answer(self, packet: bytes, name: str | None, sessions: Collection[bytes], now: float) -> Answer | None:
-        """Answer an initiation, or nothing. `sessions` are the connection ids that are still alive."""
+    def answer(
+        self, packet: bytes, address: Address, name: str | None, sessions: Collection[bytes], now: float
+    ) -> Answer | None:
+        """Answer an initiation, or nothing. `sessions` are the connection ids that are still alive.
+
+        Under load, whoever has not shown a cookie gets one, and nothing else is done (WireGuard, section 5.4.7).
+        """
         if name is None or not self._responder.accepts(packet):
             self._drops[Drop.NOT_FOR_US] += 1
             return None
@@ -47,6 +55,10 @@ class Doorkeeper:
         if known is not None:
             response, id = known
             return Answer(response, None, 0) if id in sessions else None
+        source = repr(address).encode()
+        if not self._may_read(now) and not self._responder.cookie_valid(packet, source, now):
+            self._drops[Drop.BUSY] += 1
+            return Answer(self._responder.cookie_reply(packet, source, now), None, 0)
         try:
             opening = self._responder.read(packet)
         except HandshakeError as error:
@@ -61,6 +73,13 @@ class Doorkeeper:
         if len(self._answered) > ANSWERED_MOST:
             self._answered.popitem(last=False)
         return Answer(response, established, opening.counter)
+
+    def _may_read(self, now: float) -> bool:
+        """Tell whether there is time for another read; what is read with a cookie counts too."""
+        self._reads = min(READS_PER_SECOND, self._reads + (now - self._read_at) * READS_PER_SECOND)
+        self._read_at = now
+        self._reads = max(self._reads - 1, -1.0)
+        return self._reads >= 0
 
     def proved(self, key: bytes, counter: int) -> None:
         """Refuse initiations of `key` up to this counter from now on: its session has shown that it is fresh."""

@@ -290,7 +290,7 @@ class Endpoint:
                 self.drops[Drop.KIND] += 1
 
     def _receive_initiation(self, data: bytes, address: Address, now: float) -> None:
-        answer = self._doorkeeper.answer(data, self.name, self._sessions.keys(), now)
+        answer = self._doorkeeper.answer(data, address, self.name, self._sessions.keys(), now)
         if answer is None:
             return
         self._out.append(Datagrams(address, answer.response, len(answer.response)))

@@ -6,7 +6,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from agent.protocol import acks, attempt, book, consent, control, frames, messages, path, recovery, session, transfer
+from agent.protocol import (
+    acks,
+    attempt,
+    book,
+    consent,
+    control,
+    doorkeeper,
+    frames,
+    messages,
+    path,
+    recovery,
+    session,
+    transfer,
+)
 from agent.protocol.request import TABLE, Side
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "PROTOCOL.md"
@@ -80,6 +93,11 @@ def limit_table() -> str:
             "handshake tried",
             f"after {', '.join(map(str, attempt.INTERVALS))} s, and so on, for {attempt.GIVE_UP:.0f} s",
             "13 tries: at 30 % loss each way one in 6,000 fails",
+        ),
+        (
+            "cookies",
+            f"above {doorkeeper.READS_PER_SECOND:.0f} initiations a second",
+            "two X25519 and a signature cost a millisecond",
         ),
         ("keepalive", f"{session.KEEPALIVE:.0f} s without a packet", "NAT mappings live 30 s and more"),
         ("peer gone", f"{session.SILENCE:.0f} s without a packet", "outlives a blackout of 20 s"),
