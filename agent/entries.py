@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agent.history import FINAL_PHASES, History
+from agent.protocol.errors import UsageError
 from agent.protocol.transfer import Image
 
 STATE_BYTES: Final = 160_000  # of the requests in `state`, which is to stay under 256 KB
@@ -25,6 +26,7 @@ class Entries:
         self._history = history
         self._publish = publish
         self._open: dict[str, Entry] = {}
+        self._unsaved: dict[str, Entry] = {}  # what a full disk did not take
 
     def close_open(self) -> None:
         """Give what was open when the agent stopped its last word."""
@@ -70,7 +72,7 @@ class Entries:
 
     def find(self, request: str) -> Entry | None:
         """Return an entry, open or not."""
-        return self._open.get(request) or self._history.request(request)
+        return self._open.get(request) or self._unsaved.get(request) or self._history.request(request)
 
     def with_peer(self, peer: str) -> list[Entry]:
         """Return the open entries with a person."""
@@ -83,7 +85,7 @@ class Entries:
     def for_state(self) -> list[Entry]:
         """Return the open requests and the last ones, newest first, within the size that `state` has for them."""
         chosen = {entry["request"]: entry for entry in self._history.recent(RECENT, CUT)}
-        chosen |= {request: shortened(entry) for request, entry in self._open.items()}
+        chosen |= {request: shortened(entry) for request, entry in (self._unsaved | self._open).items()}
         entries, size = [], 0
         ranked = sorted(chosen.values(), key=lambda entry: (entry["phase"] in FINAL_PHASES, -entry["created_at"]))
         for entry in ranked:
@@ -95,7 +97,13 @@ class Entries:
 
     def _keep(self, request: str) -> None:
         entry = self._open[request]
-        self._history.save_request(entry)
+        self._unsaved[request] = entry
+        try:
+            for id, unsaved in list(self._unsaved.items()):
+                self._history.save_request(unsaved)
+                self._unsaved.pop(id, None)
+        except UsageError as error:  # it has happened all the same; the next change tries again
+            self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
         self._publish("request", shortened(entry))
         if entry["phase"] in FINAL_PHASES:
             del self._open[request]

@@ -4,6 +4,7 @@ The one exception is the door: someone who is no contact is asked of the directo
 nobody can come under a name that is not theirs.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,6 +25,7 @@ from agent.text_link import TextLink
 
 Publish = Callable[[str, object], None]
 
+_log = logging.getLogger(__name__)
 _DEFAULT_REASON: Final = {"expired": "Nobody answered in time."}
 
 
@@ -50,7 +52,16 @@ class Happenings:
         self._node, self._pictures, self._text_link = node, pictures, text_link
 
     def on_event(self, event: e.Event) -> None:
-        """Act on one event of the core."""
+        """Act on one event of the core; whatever goes wrong with one, the next ones still count."""
+        try:
+            self._act_on(event)
+        except UsageError as error:
+            self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
+        except Exception as error:
+            _log.error("A fault in the agent, with %s: %s: %s", type(event).__name__, type(error).__name__, error)
+            _log.debug("It was raised here.", exc_info=error)
+
+    def _act_on(self, event: e.Event) -> None:
         match event:
             case e.RequestMade():
                 self._made(event)
