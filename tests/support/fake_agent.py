@@ -200,6 +200,10 @@ class FakeAgent:
         """Answer each coming call of `event` with this error."""
         self._refusals[event] = Refusal(code, message)
 
+    def accept(self, event: str) -> None:
+        """Answer `event` again as before."""
+        del self._refusals[event]
+
     def hang_up(self) -> None:
         """Close every open page's socket."""
         for client, _ in list(self._io.server.manager.get_participants("/", None)):

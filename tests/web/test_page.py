@@ -58,6 +58,18 @@ def test_who_signs_up_later_appears_without_a_reload(browser: Browser, agent: Fa
         expect(page.locator('[data-person="Erik"]')).to_be_visible()
 
 
+def test_a_list_that_did_not_come_says_why_and_comes_by_itself(browser: Browser, agent: FakeAgent) -> None:
+    agent.refuse("list_people", "rendezvous_down", "The rendezvous does not answer.")
+    with open_page(browser, "about:blank") as page:
+        page.clock.install()
+        page.goto(agent.url)
+        expect(page.locator(".people .empty")).to_contain_text("The rendezvous does not answer.")
+        agent.accept("list_people")
+        page.clock.fast_forward(6000)
+        expect(page.locator('[data-person="Carol"]')).to_be_visible()
+        expect(page.locator(".people .empty")).to_have_count(0)
+
+
 def test_only_what_makes_sense_can_be_asked(browser: Browser, agent: FakeAgent) -> None:
     with open_page(browser, agent.url) as page:
         composer = page.locator(".composer")

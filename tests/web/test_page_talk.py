@@ -132,6 +132,15 @@ def test_a_picture_arrives_without_moving_the_page_and_can_be_seen_large_and_sav
         assert hashlib.sha256(saved).hexdigest() == image["sha256"]
 
 
+def test_a_picture_that_never_came_leaves_no_empty_place(browser: Browser, agent: FakeAgent) -> None:
+    image = agent.image(picture(80, 50), 80, 50)
+    del image["url"]
+    agent.put("image", "offer", "in", "Bob", "rejected", image=image)
+    with open_page(browser, agent.url + "#with/Bob") as page:
+        expect(page.locator(".entry")).to_contain_text("PNG, 80 × 50")
+        expect(page.locator(".frame")).to_have_count(0)
+
+
 def test_earlier_entries_are_fetched_on_demand(browser: Browser, agent: FakeAgent) -> None:
     for number in range(45):
         agent.put("quote", "ask", "out", "Bob", "expired", age=1000 - number)

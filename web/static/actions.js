@@ -79,7 +79,8 @@ export function makeActions(call, dispatch, current) {
 
     /** Look again, quietly: the agent reports changes of my people, but not who else comes and goes. */
     async lookAgain() {
-      const { list: { query }, peer, contacts } = current();
+      const { list: { query, failed }, peer, contacts } = current();
+      if (failed) return list();
       const asked = [call(calls.list_people, { query }).then(({ people }) => people)];
       if (peer && !contacts.some(({ name }) => name === peer)) {
         asked.push(call(calls.get_person, { name: peer }).then(({ person }) => [person]));

@@ -11,7 +11,7 @@ export const sign = (icon) => h(`span.icon.icon-${icon}`, { "aria-hidden": "true
 /** A button with a name; while its call is under way it keeps the focus but does nothing. */
 export function button(label, onclick, { look = "", icon = "", busy = false, disabled = false, ...props } = {}) {
   return h(
-    `button.button`,
+    "button.button",
     {
       type: "button",
       class: look,

@@ -6,6 +6,8 @@ import { button, countdown, failure, imageFacts, pictureTitle, quotation, wishTe
 import { FINAL, form } from "./state.js";
 import { texts } from "./texts.js";
 
+const AWAITED = new Set(["accepted", "transferring"]); // a picture is on its way: its place is kept
+
 export function renderEntry(state, act, request) {
   const { request: id, kind, verb, direction, phase, peer } = request;
   const did = texts.did[kind][verb][direction];
@@ -56,7 +58,7 @@ function picture(act, request) {
           h("img", { src: image.url, alt: "", decoding: "async", width: image.width, height: image.height }),
           h("span.unseen", null, texts.openLarge, ": ", pictureTitle(request)),
         )
-      : h("div.frame.frame-empty", { key: "awaited", style }),
+      : AWAITED.has(request.phase) && h("div.frame.frame-empty", { key: "awaited", style }),
     h("figcaption", null,
       h("span", null, imageFacts(image)),
       image.url && saveLink(request),

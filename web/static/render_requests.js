@@ -44,7 +44,7 @@ function requestCard(state, act, request) {
       wishText(request.wish),
       request.image && h("p.hint", null, imageFacts(request.image)),
       kind === "connection" && h("p.hint", null, texts.connectMeans),
-      offered && (offered.length ? choice(kind, id, offered) : h("p.hint", null, texts[kind === "quote" ? "noQuotes" : "noImages"])),
+      offered && (offered.length ? choice(kind, offered) : h("p.hint", null, texts[kind === "quote" ? "noQuotes" : "noImages"])),
       h("div.actions", null,
         button(texts.accept, () => {}, { look: "primary", type: "submit", busy, disabled: offered?.length === 0 }),
         button(texts.decline, () => act.answer(id, false), { busy }),
@@ -54,12 +54,12 @@ function requestCard(state, act, request) {
   );
 }
 
-const choice = (kind, id, items) => (kind === "quote" ? quoteChoice(id, items) : imageChoice(items));
+const choice = (kind, items) => (kind === "quote" ? quoteChoice(items) : imageChoice(items));
 
-const quoteChoice = (id, items) =>
+const quoteChoice = (items) =>
   h("label.field", { key: "choice" },
     h("span", null, texts.whichQuote),
-    h("select", { name: "choice", id: `choice-${id}` },
+    h("select", { name: "choice" },
       h("option", { key: "", value: "" }, texts.atRandom),
       items.map((item) => h("option", { key: item.item, value: item.item, dir: "auto" }, firstLine(item))),
     ),
