@@ -79,8 +79,8 @@ def test_one_command_starts_both_pages_and_ctrl_c_stops_all_of_it(job: Job, tmp_
 
 def test_a_part_that_dies_stops_the_rest_and_is_named(job: Job, tmp_path: Path) -> None:
     job.wait_for("^Ready in")
-    (lock_holder,) = pids_of(tmp_path / "bob")
-    os.kill(lock_holder, signal.SIGKILL)
+    (bob,) = pids_of(tmp_path / "bob")
+    os.kill(bob, signal.SIGKILL)
     assert job.end() == 1
     assert any(line.startswith("bob ended with status -9") for line in job.lines), job.lines
     assert not any(listens(port) for port in job.ports)
@@ -88,7 +88,7 @@ def test_a_part_that_dies_stops_the_rest_and_is_named(job: Job, tmp_path: Path) 
 
 def pids_of(data: Path) -> list[int]:
     """List the agents on this data folder, by their command lines."""
-    listed = subprocess.run(["ps", "-Ao", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-Ao", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in listed.splitlines() if "-m agent " in line and f"--data {data}" in line]
 
 
