@@ -207,7 +207,7 @@ class Recovery:
                 break
             if run.time + delay <= now + 1e-9:
                 cut_at = min(run.first + run.count, self._largest_acked)
-            elif run.first >= by_number:
+            elif run.first + run.count > by_number:  # what is below it is lost, the rest may still come
                 self._loss_time = run.time + delay
                 break
         lost = self._cut(0, max(cut_at, by_number))
