@@ -138,7 +138,8 @@ class Recovery:
             return self._loss_time
         if not self._runs:
             return None
-        return self._last_eliciting + min(self._probe_timeout() * (1 << self.timeouts), MAX_PROBE_INTERVAL)
+        once = self._probe_timeout()
+        return self._last_eliciting + min(once * (1 << self.timeouts), max(once, MAX_PROBE_INTERVAL))
 
     def handle_timeout(self, now: float) -> None:
         """Declare what is overdue lost, or ask for probes (RFC 9002 section 6.2)."""
