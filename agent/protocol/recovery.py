@@ -51,6 +51,7 @@ class Recovery:
         self.in_flight = 0  # bytes
         self.smoothed_rtt: float = INITIAL_RTT  # seconds
         self.rtt_variance: float = INITIAL_RTT / 2
+        self.latest_rtt: float = INITIAL_RTT
         self.min_rtt: float = INITIAL_RTT
         self.measured = False
         self.probes = 0  # packets to send regardless of the window
@@ -97,7 +98,7 @@ class Recovery:
 
     def set_rtt(self, rtt: float) -> None:
         """Begin with the round trip that the handshake measured."""
-        self.smoothed_rtt = self.min_rtt = rtt
+        self.smoothed_rtt = self.latest_rtt = self.min_rtt = rtt
         self.rtt_variance = rtt / 2
         self.measured = True
 
@@ -167,6 +168,7 @@ class Recovery:
         if not self.measured:
             self.set_rtt(rtt)
             return rtt
+        self.latest_rtt = rtt
         self.min_rtt = min(self.min_rtt, rtt)
         delay = min(delay, MAX_ACK_DELAY)
         adjusted = rtt - delay if rtt >= self.min_rtt + delay else rtt
@@ -200,7 +202,7 @@ class Recovery:
         self._loss_time = None
         if self._largest_acked < 0:
             return 0, False
-        delay = max(TIME_THRESHOLD * max(self.smoothed_rtt, self.min_rtt), GRANULARITY)
+        delay = max(TIME_THRESHOLD * max(self.smoothed_rtt, self.latest_rtt), GRANULARITY)
         by_number = self._largest_acked - self._threshold + 1
         cut_at = 0
         for run in self._runs:
