@@ -6,7 +6,7 @@ Used to measure controllers on the simulated network.
 """
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, floor
 from struct import Struct
 from typing import Any, Protocol
 
@@ -250,7 +250,8 @@ class Sender:
             times.append(self._probe_at())
         if not times:
             return
-        at = ceil(min(times) / TIMER_STEP) * TIMER_STEP
+        now = self.network.now
+        at = max(ceil(min(times) / TIMER_STEP), floor(now / TIMER_STEP) + 1) * TIMER_STEP
         if self._timer_at is None or at < self._timer_at:
             self._timer_at = at
             self.network.call_at(at, self._on_timer, at)
