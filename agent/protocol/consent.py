@@ -21,12 +21,14 @@ from agent.protocol.events import (
     ImageArrived,
     QuoteAccepted,
     QuoteArrived,
+    RequestChanged,
     RequestMade,
 )
+from agent.protocol.interruption import PATIENCE, Interruption
 from agent.protocol.questions import MEANING, Question, announced, bounded, image_fields, question
 from agent.protocol.request import WIRE_PHASES, Kind, Move, Phase, Side, Verb, last_word
 from agent.protocol.session import Session
-from agent.protocol.transfer import ReceiveTransfer, SendTransfer, Sink
+from agent.protocol.transfer import Image, ReceiveTransfer, SendTransfer, Sink
 
 MAX_OPEN: Final = 64  # requests open with one peer, made by one side
 MAX_LIFETIME: Final = 86_400  # seconds
@@ -61,6 +63,7 @@ class Consent:
     def __init__(self, line: Line, connected: set[bytes], events: deque[Event], random: Callable[[int], bytes]) -> None:
         self.connected = connected
         self.book = Book(events)
+        self.interruption = Interruption(self.book, events)
         self._line = line
         self._events = events
         self._random = random
@@ -114,13 +117,19 @@ class Consent:
     def fetch_image(self, id: bytes, sink: Sink, have: Sequence[int], now: float) -> None:
         """Begin the transfer of an accepted picture into `sink`, without the chunks `have`."""
         request = self.book.find(id)
-        session = self._line.session_with(request.peer.key) if request is not None else None
-        if request is None or request.image is None or session is None or request.incoming is not None:
+        if request is None or request.image is None or request.incoming is not None:
             return
         request.incoming = ReceiveTransfer(request.image, sink, have)
-        request.session, request.name = session, session.receive_transfer(request.incoming)
-        self.book.move(request, request.side, Move.FETCH, "", now)
-        session.say(m.Fetch(id, request.name, bounded(request.incoming.missing())), now)
+        session = self._line.session_with(request.peer.key)
+        if session is not None:
+            self.interruption.begin(request, session, now)
+
+    def restore(
+        self, id: bytes, verb: Verb, peer: Card, made_here: bool, image: Image, gift: Gift | None, now: float
+    ) -> None:
+        """Go on, after a restart, with a picture that was on its way; at the receiver, `fetch_image` is next."""
+        request = Request(id, Kind.IMAGE, verb, peer, made_here, now + PATIENCE, Phase.TRANSFERRING, gift, image)
+        self.book.add(request)
 
     def quote_inside(self, id: bytes, now: float) -> None:
         """Ask for an accepted quote inside the session: the text link did not work."""
@@ -168,7 +177,9 @@ class Consent:
                 request = self.book.find(message.request)
                 if request is not None and request.peer.key != peer.key:
                     raise PeerError("consent", "it spoke of a request that is not its own")
-                if request is not None:
+                if request is None and isinstance(message, m.Fetch):
+                    self._line.say(peer, m.Cancel(message.request, "This picture is not there any more."), now)
+                elif request is not None:
                     self._heard_about(request, session, message, now)
                     if request.stopping and request.ours_to_end:
                         self._end(request, Move.CANCEL, "", now)
@@ -238,11 +249,6 @@ class Consent:
                 self._events.append(ImageArrived(request.id))
             elif again := transfer.take_again():
                 session.say(m.Fetch(request.id, request.name, bounded(again)), now)
-
-    def lost(self, key: bytes, reason: str, now: float) -> None:
-        """End all that is open with a peer that is gone."""
-        for request in self.book.with_peer(key):
-            self.book.move(request, request.side, Move.LOSE, reason, now)
 
     # --- time ---
 
@@ -330,9 +336,13 @@ class Consent:
         if request.outgoing is None or request.session is not session:
             if name in session.sending:
                 raise PeerError("consent", "it fetched two pictures under one name")
+            if request.session is not None:
+                request.session.sending.pop(request.name, None)
             request.outgoing = SendTransfer(gift.source, gift.image.size, gift.digests)
             request.session, request.name = session, name
             session.sending[name] = request.outgoing
+            if request.phase is Phase.TRANSFERRING:
+                self._events.append(RequestChanged(request.id, request.phase, ""))
             self.book.move(request, Side.RECEIVER, Move.FETCH, "", now)
         request.outgoing.want(ranges)
 

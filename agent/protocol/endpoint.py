@@ -20,15 +20,14 @@ from agent.protocol.consent import Consent
 from agent.protocol.doorkeeper import Doorkeeper
 from agent.protocol.errors import Drop, PeerError, UsageError
 from agent.protocol.events import Event, SessionClosed, SessionOpened
-from agent.protocol.handshake import Initiator
+from agent.protocol.openings import Openings
 from agent.protocol.packet import Address, Datagrams
 from agent.protocol.request import Kind, Verb
 from agent.protocol.sealing import Opener, Sealer
 from agent.protocol.session import CloseCode, Session
-from agent.protocol.transfer import Sink
+from agent.protocol.transfer import Image, Sink
 
 UNPROVEN_SECONDS: Final = 10.0
-START_SHIFT: Final = 32  # a handshake counter is the number of this agent's start, then a count from 0
 _RESPONSE_ID: Final = slice(9, 16)
 _COOKIE_ID: Final = slice(2, 9)
 
@@ -61,18 +60,14 @@ class Endpoint:
         counters: Mapping[bytes, int] | None = None,
     ) -> None:
         self.name = name
-        self._identity = identity
         self._start = start
-        self._count = 0
         self._random = random
         self._events: deque[Event] = deque()
         self._consent = Consent(self, set(connected), self._events, random)
         self._sealer, self._opener = Sealer(), Opener()
         self.drops = self._opener.drops
         self._doorkeeper = Doorkeeper(identity, random, self.drops, counters or {})
-        self._addresses: dict[bytes, tuple[Address, ...]] = {}
-        self._attempts: dict[bytes, Attempt] = {}  # by our connection id
-        self._waiting: dict[bytes, list[tuple[Card, m.Message]]] = {}  # for a session, by key
+        self._openings = Openings(identity, start, random)
         self._sessions: dict[bytes, Session] = {}  # by our connection id
         self._of_peer: dict[bytes, list[Session]] = {}  # by key; proven, the last one is used
         self._starts: dict[bytes, int] = {}  # of peers with a session
@@ -83,7 +78,7 @@ class Endpoint:
 
     def meet(self, key: bytes, addresses: Sequence[Address]) -> None:
         """Learn where a peer can be reached; call it before a verb that may have to open a session."""
-        self._addresses[key] = tuple(addresses)
+        self._openings.meet(key, addresses)
 
     def ask(
         self, id: bytes, kind: Kind, peer: Card, lifetime: int, wish: str, now: float, offer: Gift | None = None
@@ -110,6 +105,12 @@ class Endpoint:
     def fetch_image(self, id: bytes, sink: Sink, have: Sequence[int], now: float) -> None:
         """After ImageAccepted: fetch the picture into `sink`, without the chunks of indices `have`."""
         self._consent.fetch_image(id, sink, have, now)
+
+    def restore_image(
+        self, id: bytes, verb: Verb, peer: Card, made_here: bool, image: Image, gift: Gift | None, now: float
+    ) -> None:
+        """After a restart, go on with a picture that was on its way; next, at the receiver: `fetch_image`."""
+        self._consent.restore(id, verb, peer, made_here, image, gift, now)
 
     def image_kept(self, id: bytes, now: float) -> bool:
         """After ImageArrived: say that the picture is kept. False if the request ended meanwhile."""
@@ -182,9 +183,8 @@ class Endpoint:
         if self._out:
             out, self._out = list(self._out), deque()
             return out
-        for attempt in self._attempts.values():
-            if out := attempt.datagrams_to_send(now):
-                return out
+        if out := self._openings.datagrams_to_send(now):
+            return out
         sessions = list(self._sessions.values())
         for _ in sessions:
             self._turn += 1
@@ -201,7 +201,7 @@ class Endpoint:
         """Return when `handle_timeout` must be called at the latest, or None."""
         sessions = self._sessions.values()
         times = [s.timeout() if s.may_send else s.heard + UNPROVEN_SECONDS for s in sessions]
-        times += [attempt.timeout() for attempt in self._attempts.values()]
+        times += self._openings.timeouts(self._interrupted())
         if (deadline := self._consent.timeout()) is not None:
             times.append(deadline)
         return min(times, default=None)
@@ -209,10 +209,9 @@ class Endpoint:
     def handle_timeout(self, now: float) -> None:
         """Act on what is due. Too early or too often does no harm."""
         self._consent.handle_timeout(now)
-        for id, attempt in list(self._attempts.items()):
-            if now >= attempt.ends:
-                del self._attempts[id]
-                self._give_up(attempt.key, "No answer came from {name}'s agent.", now)
+        for key in self._openings.expired(now):
+            self._give_up(key, "No answer came from {name}'s agent.", now)
+        self._openings.reopen(self._interrupted(), self.name, now)
         for session in list(self._sessions.values()):
             if self._consent.book.with_peer(session.peer.key):
                 session.needed = now
@@ -230,9 +229,11 @@ class Endpoint:
         if session is not None:
             session.say(message, now)
             return
-        self._waiting.setdefault(peer.key, []).append((peer, message))
-        if not any(attempt.key == peer.key for attempt in self._attempts.values()):
-            self._begin(peer, now)
+        self._openings.wait(peer, message)
+        if not self._openings.trying(peer.key):
+            problem = self._openings.begin(peer, self.name, now)
+            if problem is not None:
+                self._give_up(peer.key, problem, now)
 
     def session_with(self, key: bytes) -> Session | None:
         """Return the session that is used with a peer."""
@@ -241,35 +242,19 @@ class Endpoint:
 
     def take_back(self, key: bytes, id: bytes) -> bool:
         """Drop the question `id` that waits for a session; tell whether it was there."""
-        waiting = self._waiting.get(key, [])
-        kept = [(peer, message) for peer, message in waiting if getattr(message, "request", b"") != id]
-        if len(kept) == len(waiting):
-            return False
-        self._waiting[key] = kept
-        return True
+        return self._openings.take_back(key, id)
 
     # --- beginning a session ---
 
-    def _begin(self, peer: Card, now: float) -> None:
-        addresses = self._addresses.get(peer.key, ())
-        if not addresses or self.name is None:
-            self._give_up(peer.key, "It is not known where {name} can be reached.", now)
-            return
-        id = self._random(packet.CONNECTION_ID_SIZE)
-        counter = self._start << START_SHIFT | self._count
-        self._count += 1
-        try:
-            initiator = Initiator(self._identity, self.name, peer.box_key, id, counter, self._random)
-        except HandshakeError:
-            self._give_up(peer.key, "The directory's key of {name} cannot be used.", now)
-            return
-        self._attempts[id] = Attempt(initiator, peer.key, addresses, now)
+    def _interrupted(self) -> list[Card]:
+        """Return the peers to open a session with, so that a transfer can go on."""
+        return [card for card in self._consent.interruption.waiting() if self.session_with(card.key) is None]
 
     def _give_up(self, key: bytes, reason: str, now: float) -> None:
-        waiting = self._waiting.pop(key, [])
+        waiting = self._openings.take_waiting(key)
         if self.session_with(key) is None:
             name = waiting[0][0].name if waiting else "The other side"
-            self._consent.lost(key, reason.format(name=name), now)
+            self._consent.interruption.lost(key, reason.format(name=name), now)
 
     def _session_of(self, view: memoryview) -> Session | None:
         if view[0] != packet.DATA or len(view) <= packet.HEADER_SIZE:
@@ -280,10 +265,10 @@ class Endpoint:
         match data[0]:
             case handshake.INITIATION:
                 self._receive_initiation(data, address, now)
-            case handshake.RESPONSE if data[_RESPONSE_ID] in self._attempts:
-                self._receive_response(data, address, now)
-            case handshake.COOKIE if data[_COOKIE_ID] in self._attempts:
-                self._attempts[data[_COOKIE_ID]].receive_cookie(data, now)
+            case handshake.RESPONSE if (attempt := self._openings.find(data[_RESPONSE_ID])) is not None:
+                self._receive_response(attempt, data, address, now)
+            case handshake.COOKIE if (attempt := self._openings.find(data[_COOKIE_ID])) is not None:
+                attempt.receive_cookie(data, now)
             case packet.DATA:
                 self.drops[Drop.UNKNOWN_CONNECTION] += 1
             case _:
@@ -299,14 +284,13 @@ class Endpoint:
             session.counter = answer.counter
             self._sessions[answer.established.local_connection_id] = session
 
-    def _receive_response(self, data: bytes, address: Address, now: float) -> None:
-        attempt = self._attempts[data[_RESPONSE_ID]]
+    def _receive_response(self, attempt: Attempt, data: bytes, address: Address, now: float) -> None:
         try:
             established, rtt = attempt.receive_response(data, now)
         except HandshakeError as error:
             self.drops[error.drop] += 1
             return
-        del self._attempts[data[_RESPONSE_ID]]
+        self._openings.end(data[_RESPONSE_ID])
         if established.peer.key != attempt.key:
             self._give_up(attempt.key, "Someone else answered in the place of {name}.", now)
             return
@@ -321,8 +305,9 @@ class Endpoint:
         key = session.peer.key
         self._of_peer.setdefault(key, []).append(session)
         session.say(m.Hello(self._start), now)
-        for _, message in self._waiting.pop(key, []):
+        for _, message in self._openings.take_waiting(key):
             session.say(message, now)
+        self._consent.interruption.resume(session, now)
         if session.counter is not None:
             self._doorkeeper.proved(key, session.counter)
         self._events.append(SessionOpened(session.peer, session.path.address, session.counter))
@@ -368,9 +353,10 @@ class Endpoint:
         """Forget what a peer was asked before its agent was started anew."""
         key = session.peer.key
         if self._starts.get(key, start) != start:
+            self._consent.interruption.lost(key, CloseCode.REPLACED.sentence(session.peer.name), now)
+            self._consent.interruption.resume(session, now)
             for old in self._of_peer[key][:-1]:
                 self._drop_session(old, CloseCode.REPLACED, now)
-            self._consent.lost(key, CloseCode.REPLACED.sentence(session.peer.name), now)
         self._starts[key] = start
 
     def _look_after(self, session: Session, now: float) -> None:
@@ -388,9 +374,10 @@ class Endpoint:
             return  # it was never proven, or is gone already
         self._of_peer[key] = others
         if others:
+            self._consent.interruption.session_ended(session, others[-1], now)
             return
         del self._of_peer[key]
         self._starts.pop(key, None)
         reason = code.sentence(session.peer.name)
-        self._consent.lost(key, reason, now)
+        self._consent.interruption.lost(key, reason, now)
         self._events.append(SessionClosed(session.peer, reason))
