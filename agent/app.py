@@ -89,8 +89,6 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     history = History(folder.path / "history.db")
     library = Library(folder.path / "library")
     entries = Entries(history, publish)
-    entries.close_open()
-    library.discard_unfinished()
     contacts = history.contacts()
     core = Endpoint(
         identity,
@@ -124,8 +122,12 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     happenings.attach(node, pictures, text_link)
     exchange = Exchange(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
 
+    library.discard_unfinished(exchange.take_up())
+
     def on_presence(person: Person) -> None:
         people.presence(person)
+        if person.online:
+            threading.Thread(target=exchange.came_online, args=(person.name,), daemon=True).start()
 
     def on_status(status: str, message: str) -> None:
         if directory.name is not None and core.name is None:

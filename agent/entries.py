@@ -28,9 +28,14 @@ class Entries:
         self._open: dict[str, Entry] = {}
         self._unsaved: dict[str, Entry] = {}  # what a full disk did not take
 
-    def close_open(self) -> None:
-        """Give what was open when the agent stopped its last word."""
+    def unfinished(self) -> list[Entry]:
+        """Return the pictures that were on their way when the agent stopped; everything else gets its last word."""
+        moving = [entry for entry in self._history.open_requests() if entry["phase"] == "transferring"]
+        self._open = {entry["request"]: entry for entry in moving}
         self._history.close_open("The agent was stopped before this was finished.", "unreachable")
+        for entry in moving:
+            self._history.save_request(entry)
+        return moving
 
     def add(
         self, request: str, kind: str, verb: str, direction: str, peer: str, wish: str, lifetime: float, **more: Any
@@ -126,5 +131,12 @@ def image_value(image: Image, url: bool) -> dict[str, Any]:
         "format": image.format,
         "bytes": image.size,
         "sha256": sha256,
+        "digests_sha256": image.digests_sha256.hex(),
     }
     return value | ({"url": f"/media/{sha256}"} if url else {})
+
+
+def image_of(value: dict[str, Any]) -> Image:
+    """Return the picture that an entry tells of."""
+    sha256, digests = bytes.fromhex(value["sha256"]), bytes.fromhex(value["digests_sha256"])
+    return Image(value["bytes"], value["format"], value["width"], value["height"], sha256, digests, b"")

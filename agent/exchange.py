@@ -4,6 +4,7 @@ Each call checks what was asked, hands it to the core, and wakes the pump. What 
 `happenings`. Errors are UsageErrors, whose sentences people read.
 """
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent.pictures import Pictures
 from agent.protocol.card import Card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
-from agent.protocol.request import Kind
+from agent.protocol.request import Kind, Verb
 from agent.quotes import checked_quote
 from agent.view import StateView
 from rendezvous.contract.names import canonical
@@ -80,6 +81,27 @@ class Exchange:
     def get_state(self) -> Answer:
         """Return what a page needs to begin."""
         return self._view.state()
+
+    def take_up(self) -> list[str]:
+        """Go on with the pictures that were on their way when the agent stopped; return their requests."""
+        taken = []
+        for entry in self._entries.unfinished():
+            if self._restored(entry):
+                taken.append(entry["request"])
+            else:
+                reason = "It could not be taken up again after the agent was stopped."
+                self._entries.change(entry["request"], phase="failed", reason=reason)
+        return taken
+
+    def came_online(self, name: str) -> None:
+        """Look where a contact is now, if a picture waits for them."""
+        contact = self._people.find(name)
+        if contact is None or not any(entry["phase"] == "transferring" for entry in self._entries.with_peer(name)):
+            return
+        with contextlib.suppress(UsageError):
+            _, addresses = self._people.reach(contact)
+            self._core.meet(contact.key, addresses)
+            self._node.wake()
 
     # --- people ---
 
@@ -215,6 +237,23 @@ class Exchange:
         return self._pictures.follow(request)
 
     # --- inside ---
+
+    def _restored(self, entry: dict[str, Any]) -> bool:
+        contact = self._people.find(entry["peer"])
+        if contact is None or not contact.connected:
+            return False
+        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        made_here = entry["direction"] == "out"
+        try:
+            if made_here == (entry["verb"] == "ask"):
+                self._pictures.restore(entry, card)
+                return True
+            gift = self._gifts.again(entry)
+        except (UsageError, KeyError):
+            return False
+        id, now = bytes.fromhex(entry["request"]), self._node.now()
+        self._core.restore_image(id, Verb(entry["verb"]), card, made_here, gift.image, gift, now)
+        return True
 
     def _need_name(self) -> None:
         if self._core.name is None:

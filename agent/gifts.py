@@ -29,6 +29,14 @@ class Gifts:
         """Return what is offered: a quote's fields, or the item of a picture."""
         return self._image(request, value) if kind == "image" else _quote(value)
 
+    def again(self, entry: dict[str, Any]) -> ImageGift:
+        """Return the picture that an interrupted request gives. UsageError if it is not there any more."""
+        gift, shown = self._image(entry["request"], entry["item"])
+        if shown["image"]["sha256"] != entry["image"]["sha256"]:
+            self.let_go(entry["request"])
+            raise UsageError("bad_request", "This picture is not there any more.")
+        return gift
+
     def quote_of(self, item: object) -> dict[str, object]:
         """Return a quote of the collection. UsageError `bad_request`."""
         value = self._library.item(item)
@@ -47,7 +55,7 @@ class Gifts:
         if source is not None:
             source.close()
 
-    def _image(self, request: str, item: str) -> tuple[Gift, dict[str, Any]]:
+    def _image(self, request: str, item: str) -> tuple[ImageGift, dict[str, Any]]:
         value = self._library.item(item)
         source = self._open[request] = self._library.open_image(item)
         facts = source.facts

@@ -145,7 +145,8 @@ class Happenings:
         if phase is Phase.DONE and entry is not None and "image" in entry:
             image = entry["image"]
             entry["image"] = image | {"url": f"/media/{image['sha256']}"}
-        entry = self._entries.change(request, phase=phase.value, **({"reason": reason} if reason else {}))
+        told = {"reason": reason} if reason or (entry and "reason" in entry) else {}
+        entry = self._entries.change(request, phase=phase.value, **told)
         if phase is Phase.TRANSFERRING:
             self._pictures.moving()
         if not phase.final:

@@ -10,9 +10,7 @@ import sys
 from typing import Final, TextIO
 
 # At their own levels these print every packet, tokens included, or a traceback for each bad one.
-_SILENT: Final = [
-    f"{one}{part}" for one in ("engineio", "socketio") for part in ("", ".server", ".client")
-]
+_SILENT: Final = [f"{one}{part}" for one in ("engineio", "socketio") for part in ("", ".server", ".client")]
 
 
 class SentenceFormatter(logging.Formatter):
@@ -49,6 +47,4 @@ def start_logging(level: str) -> None:
 
 def printable(text: str) -> str:
     """Escape what could move a cursor or turn text around."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

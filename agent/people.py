@@ -60,6 +60,10 @@ class People:
             raise UsageError("not_connected", f"You and {name} are not connected: ask to connect first.")
         return contact
 
+    def find(self, name: str) -> Contact | None:
+        """Return someone this person has connected with, still so or not."""
+        return self._history.contact(name)
+
     def by_key(self, key: bytes) -> Contact | None:
         """Return the contact of a key."""
         return next((contact for contact in self._history.contacts() if contact.key == key), None)

@@ -5,14 +5,17 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from agent.entries import Entries, image_value
+from agent.entries import Entries, image_of, image_value
 from agent.library import Library
 from agent.node import Node
 from agent.parts import ImageSink
+from agent.protocol.card import Card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
 from agent.protocol.events import ImageAccepted
 from agent.protocol.packet import Address
+from agent.protocol.request import Verb
+from agent.protocol.transfer import Image
 
 TICK: Final = 0.1  # seconds between two words on progress; the contract allows 20 a second
 SMOOTHING: Final = 0.3  # share of the newest tick in the rate
@@ -33,10 +36,21 @@ class Pictures:
 
     def accepted(self, event: ImageAccepted) -> None:
         """Make room for a picture that was given, and fetch it."""
-        request, image, now = event.request.hex(), event.image, self._node.now()
+        self._entries.note(event.request.hex(), image=image_value(event.image, url=False))
+        self._fetch(event.request, event.image)
+
+    def restore(self, entry: dict[str, Any], peer: Card) -> None:
+        """Go on with a picture that was arriving when the agent stopped."""
+        id, image = bytes.fromhex(entry["request"]), image_of(entry["image"])
+        made_here = entry["direction"] == "out"
+        self._core.restore_image(id, Verb(entry["verb"]), peer, made_here, image, None, self._node.now())
+        self._fetch(id, image)
+
+    def _fetch(self, id: bytes, image: Image) -> None:
+        now = self._node.now()
         try:
             sink = self._library.begin_receiving(
-                request,
+                id.hex(),
                 image.size,
                 image.sha256.hex(),
                 image.digests_sha256.hex(),
@@ -45,12 +59,11 @@ class Pictures:
                 image.height,
             )
         except UsageError as error:
-            self._core.fail(event.request, error.message, now)
+            self._core.fail(id, error.message, now)
             self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
             return
-        self._sinks[request] = sink
-        self._entries.note(request, image=image_value(image, url=False))
-        self._core.fetch_image(event.request, sink, _verified(sink), now)
+        self._sinks[id.hex()] = sink
+        self._core.fetch_image(id, sink, _verified(sink), now)
 
     def arrived(self, id: bytes) -> None:
         """Check in the background that a complete file is the picture it should be, then say so."""
@@ -70,8 +83,10 @@ class Pictures:
             sink.discard()
 
     def stop(self) -> None:
-        """End the telling."""
+        """End the telling, and keep what has arrived for another day."""
         self._stopped.set()
+        for sink in self._sinks.values():
+            sink.close()
 
     def follow(self, request: str) -> Iterator[bytes] | None:
         """Follow the verified bytes of a picture that arrives: nothing is shown before it is whole, so far."""

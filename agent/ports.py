@@ -37,9 +37,7 @@ class PeerSockets:
         self.tcp.close()
 
 
-def bind_page(
-    host: str | None, port: int, kind: type[socket.socket] = socket.socket
-) -> list[socket.socket]:
+def bind_page(host: str | None, port: int, kind: type[socket.socket] = socket.socket) -> list[socket.socket]:
     """Listen for the page on `host`, or on both loopback addresses; StartError if one is taken.
 
     Both, because another user of this machine could bind the free one and collect tokens there.
@@ -135,9 +133,7 @@ def open_peers(wanted: int | None, remembered: int | None, avoid: int) -> PeerSo
         except OSError as problem:
             last = problem
     reason = (last.strerror if last else None) or "unknown"
-    raise StartError(
-        f"No port for peers can be opened ({reason.lower()}): name one, --peer-port N."
-    )
+    raise StartError(f"No port for peers can be opened ({reason.lower()}): name one, --peer-port N.")
 
 
 def _candidates() -> list[int]:

@@ -304,6 +304,7 @@ class Endpoint:
     def _opened(self, session: Session, now: float) -> None:
         key = session.peer.key
         self._of_peer.setdefault(key, []).append(session)
+        self._openings.seen_at(key, session.path.address)
         session.say(m.Hello(self._start), now)
         for _, message in self._openings.take_waiting(key):
             session.say(message, now)

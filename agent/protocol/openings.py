@@ -35,6 +35,10 @@ class Openings:
             self._retries.pop(key, None)
         self._addresses[key] = tuple(addresses)
 
+    def seen_at(self, key: bytes, address: Address) -> None:
+        """Learn where a peer came from, unless it is known better."""
+        self._addresses.setdefault(key, (address,))
+
     def trying(self, key: bytes) -> bool:
         """Tell whether an attempt is under way."""
         return any(attempt.key == key for attempt in self._attempts.values())
