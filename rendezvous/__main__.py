@@ -6,16 +6,21 @@ workers serve HTTP. Exit status: 0 stopped, 2 wrong usage, 1 anything else, each
 on stderr.
 """
 
+# ruff: noqa: E402  (patched first, or what these import would block the loop)
+import os
 import warnings
 
+# Its own resolver takes long to load; the system's is asked instead, in threads.
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # eventlet says at each import that it is in maintenance
     import eventlet
+    import eventlet.tpool
     import eventlet.wsgi
 eventlet.monkey_patch()
 
-# ruff: noqa: E402  (patched first, or what these import would block the loop)
 import contextlib
+import functools
 import logging
 import resource
 import signal
@@ -54,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     told_to_stop = _signals()
     _allow_many_files()
+    look_up = eventlet.patcher.original("socket").getaddrinfo
+    socket.getaddrinfo = eventlet.green.socket.getaddrinfo = functools.partial(eventlet.tpool.execute, look_up)
     try:
         with contextlib.ExitStack() as running:
             if flags.leash is not None:
