@@ -2,26 +2,27 @@
 
 A sender with a window, a pacer, packet-threshold and time-threshold loss detection and probe
 timeouts (RFC 9002, in short), and a receiver that acknowledges every second packet or after 25 ms.
-Used to measure controllers on the simulated network.
+`transfer` and `share` measure controllers on the simulated network with it.
 """
 
 from collections.abc import Callable, Sequence
 from math import ceil, floor
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agent.protocol.pacing import Pacer
-from tests.support.network import IP_AND_UDP_HEADERS, Address, Network
+from tests.support.network import IP_AND_UDP_HEADERS, Address, Link, Network, Path
 
 DATAGRAM = 1452
 PAYLOAD = 1416  # what a sealed datagram carries of a picture
-ACK_BYTES = 60
+ACK_OVERHEAD = 40  # bytes of header, delay and tag
 ACK_DELAY = 0.025
 PACKET_THRESHOLD = 3
 TIMER_STEP = 0.001
 RANGES_IN_AN_ACK = 32
 DATA = Struct("!QI")
-RANGE = Struct("!QQ")
+LARGEST = Struct("!Q")
+RANGE = Struct("!HH")  # the gap above, and the numbers in it less one
 
 
 class Controls(Protocol):
@@ -46,11 +47,28 @@ class Controls(Protocol):
     def on_persistent_congestion(self, now: float) -> None: ...
 
 
+Make = Callable[[int, float], Controls]
+
+
+class Shares(NamedTuple):
+    """What the first of two senders got of what both did, and both of what the link could carry."""
+
+    first: float
+    used: float
+
+
 class Receiver:
     """Acknowledges what arrives, and knows when everything has."""
 
-    def __init__(self, network: Network, address: Address, ack_every: int = 2) -> None:
-        self.network, self.address, self.ack_every = network, address, ack_every
+    def __init__(
+        self,
+        network: Network,
+        address: Address,
+        ack_every: int = 2,
+        ack_delay: float = ACK_DELAY,
+    ) -> None:
+        self.network, self.address = network, address
+        self.ack_every, self.ack_delay = ack_every, ack_delay
         self.chunks: set[int] = set()
         self.finished_at: float | None = None
         self.bytes = 0
@@ -75,22 +93,22 @@ class Receiver:
         if self._unacknowledged >= self.ack_every or not in_order:
             self._acknowledge(source)
         elif self._unacknowledged == 1:
-            self.network.call_at(now + ACK_DELAY, self._on_timer, self._timer, source)
+            self.network.call_at(now + self.ack_delay, self._on_timer, self._timer, source)
 
     def _note(self, number: int) -> bool:
-        """Add a packet number to the ranges, newest first; false if it leaves or fills a gap."""
+        """Add a packet number to the ranges, newest first; false if it came out of order."""
         ranges = self._ranges
         if ranges and number == ranges[0][1] + 1:
             ranges[0][1] = number
-            return len(ranges) == 1
-        if not ranges or number > ranges[0][1]:
-            ranges.insert(0, [number, number])
-            del ranges[RANGES_IN_AN_ACK:]
+            return True
+        place = next((i for i, (_, high) in enumerate(ranges) if high < number), len(ranges))
+        if place and ranges[place - 1][0] <= number:
             return False
-        for index, (low, high) in enumerate(ranges):
-            if low - 1 <= number <= high + 1:
-                ranges[index] = [min(low, number), max(high, number)]
-                return False
+        ranges.insert(place, [number, number])
+        for newer in (place, place - 1):
+            if 0 <= newer < len(ranges) - 1 and ranges[newer + 1][1] + 1 == ranges[newer][0]:
+                ranges[newer][0] = ranges.pop(newer + 1)[0]
+        del ranges[RANGES_IN_AN_ACK:]
         return False
 
     def _on_timer(self, timer: int, source: Address) -> None:
@@ -100,8 +118,12 @@ class Receiver:
     def _acknowledge(self, source: Address) -> None:
         self._unacknowledged = 0
         self._timer += 1
-        ranges = b"".join(RANGE.pack(low, high) for low, high in self._ranges)
-        self.network.send(self.address, source, ranges.ljust(ACK_BYTES, b"\0"))
+        ack = bytearray(LARGEST.pack(self._ranges[0][1]))
+        above = self._ranges[0][1]
+        for low, high in self._ranges:
+            ack += RANGE.pack(min(above - high, 65_535), min(high - low, 65_535))
+            above = low
+        self.network.send(self.address, source, bytes(ack) + bytes(ACK_OVERHEAD))
 
 
 class Sender:
@@ -112,7 +134,7 @@ class Sender:
         network: Network,
         address: Address,
         receiver: Receiver,
-        controller: Callable[[int, float], Controls],
+        controller: Make,
         size: int | None = None,
     ) -> None:
         self.network, self.address, self.receiver = network, address, receiver
@@ -191,7 +213,10 @@ class Sender:
         rtt: float | None = None
         sent = self._sent
         lowest = next(iter(sent), 0)
-        for low, high in RANGE.iter_unpack(data[: len(data) // RANGE.size * RANGE.size]):
+        low = LARGEST.unpack_from(data)[0]
+        for gap, length in RANGE.iter_unpack(data[LARGEST.size : -ACK_OVERHEAD]):
+            high = low - gap
+            low = high - length
             for number in range(max(low, lowest), high + 1):
                 packet = sent.pop(number, None)
                 if packet is None:
@@ -270,7 +295,7 @@ class Sender:
 
     def _probe_at(self) -> float:
         timeout = self.rtt + max(4 * self.rtt_var, TIMER_STEP) + ACK_DELAY if self.rtt else 1.0
-        return self._last_sent + timeout * 2**self._probe_count
+        return self._last_sent + timeout * float(2**self._probe_count)
 
     def _probe(self) -> None:
         """Send the oldest unacknowledged chunks again (RFC 9002 section 6.2.4)."""
@@ -295,3 +320,32 @@ def ideal_seconds(size: int, rate: float, rtt: float, loss: float = 0.0) -> floa
         burst *= 2
         time += rtt
     return (time + left / rate + rtt / 2) / (1 - loss)
+
+
+def transfer(controller: Make, size: int, seed: int = 1, **path: Any) -> float:
+    """Return the seconds that a transfer of `size` bytes takes over a `Path`, the same both ways."""
+    network = Network(seed)
+    network.join("sender", "receiver", **path)
+    receiver = Receiver(network, ("receiver", 1))
+    sender = Sender(network, ("sender", 1), receiver, controller, size)
+    assert network.run_until(lambda: sender.finished, deadline=120), "the transfer did not end"
+    return network.now
+
+
+def share(one: Make, other: Make, seconds: float, late: float = 0.0, **path: Any) -> Shares:
+    """Let two senders without end share a bottleneck, the second one starting `late` seconds later."""
+    network = Network(1)
+    bottleneck = Link(network, Path(**path))
+    receivers = []
+    for name, make, start in (("one", one, 0.0), ("other", other, late)):
+        network.connect(name, name + "'s peer", bottleneck)
+        network.connect(name + "'s peer", name, Link(network, Path(delay=path["delay"])))
+        receivers.append(receiver := Receiver(network, (name + "'s peer", 1)))
+        network.call_at(start, Sender, network, (name, 1), receiver, make)
+    network.run_for(late)
+    before = [receiver.bytes for receiver in receivers]
+    network.run_for(seconds)
+    after = [receiver.bytes for receiver in receivers]
+    first, second = (end - start for end, start in zip(after, before, strict=True))
+    rate: float = path["rate"]
+    return Shares(first / (first + second), (first + second) / (rate * seconds))

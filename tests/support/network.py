@@ -29,14 +29,14 @@ class Network:
         self.now = 0.0
         self.random = Random(seed)
         self._order = count()
-        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._events: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._nodes: dict[Address, Receive] = {}
         self._links: dict[tuple[str, str], Link] = {}
         self._seen_as: dict[Address, Address] = {}
         self._behind: dict[Address, Address] = {}
         self.unreachable = 0
 
-    def call_at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
+    def call_at(self, when: float, call: Callable[..., object], *arguments: Any) -> None:
         """Run `call` at `when`, or at once if that is past; within an instant, in order."""
         heappush(self._events, (max(when, self.now), next(self._order), call, arguments))
 
