@@ -244,7 +244,9 @@ class ReceiveTransfer:
     def _advance(self, view: memoryview | None, index: int) -> None:
         """Feed the whole file's hash as far as chunks are verified in order."""
         while self._hashed < self.image.chunks and self.verified.covers(self._hashed, self._hashed + 1):
-            self._hash.update(view if view is not None and index == self._hashed else self._read(self._hashed))
+            if view is None or index != self._hashed:  # there is one buffer: what was in `view` is gone then
+                view, index = self._read(self._hashed), self._hashed
+            self._hash.update(view)
             self._hashed += 1
         if self._hashed == self.image.chunks and self._hash.digest() != self.image.sha256:
             self.failure = "the whole picture is not the one that was announced"
