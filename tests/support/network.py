@@ -193,12 +193,9 @@ class Link:
             data = self._flip_a_bit(data)
         arguments = (source, destination, data)
         if path.reorder and random() < path.reorder:
-            counters.reordered += 1
-            held = _Held(self.network.random.randint(1, path.reorder_depth), arguments)
-            self._held.append(held)
-            self.network.call_at(arrival + LONGEST_HOLD, self._release, held)
-            return
-        self.network.call_at(arrival, self.network.deliver, *arguments)
+            self._hold(arrival, arguments)
+        else:
+            self.network.call_at(arrival, self.network.deliver, *arguments)
         if path.duplicate and random() < path.duplicate:
             counters.duplicated += 1
             self.network.call_at(arrival, self.network.deliver, *arguments)
@@ -232,6 +229,14 @@ class Link:
         changed[bit >> 3] ^= 1 << (bit & 7)
         return bytes(changed)
 
+    def _hold(self, arrival: float, arguments: tuple[Address, Address, bytes]) -> None:
+        """Keep a datagram back until so many later ones, or `LONGEST_HOLD`, have passed."""
+        self.counters.reordered += 1
+        later = self.network.random.randint(1, self.path.reorder_depth)
+        held = _Held(1 + later, arguments)  # it counts itself as well
+        self._held.append(held)
+        self.network.call_at(arrival + LONGEST_HOLD, self._release, held)
+
     def _overtake(self, arrival: float) -> None:
         for held in self._held[:]:
             held.overtakers -= 1
@@ -260,7 +265,7 @@ class Datagrams:
 class Core(Protocol):
     """The five doors of a protocol endpoint."""
 
-    def receive(self, datagrams: Sequence[Any], now: float) -> None: ...
+    def receive(self, datagrams: Any, now: float) -> None: ...
     def datagrams_to_send(self, now: float) -> Sequence[Any]: ...
     def next_event(self) -> Any: ...
     def next_timeout(self) -> float | None: ...
