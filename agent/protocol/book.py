@@ -59,6 +59,7 @@ class Request:
     session: Session | None = None  # carries the transfer, under `name`
     name: int = 0
     complete: bool = False  # every byte is here and right
+    said_inside: bool = False  # the quote went inside the session
 
     @property
     def side(self) -> Side:

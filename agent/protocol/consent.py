@@ -227,8 +227,9 @@ class Consent:
             case m.Fetch(_, name, ranges):
                 self._fetched(request, session, name, ranges, now)
             case m.FetchQuote():
-                if request.side is Side.GIVER and isinstance(request.gift, QuoteGift):
-                    gift = request.gift
+                gift = request.gift
+                if request.side is Side.GIVER and isinstance(gift, QuoteGift) and not request.said_inside:
+                    request.said_inside = True
                     self._line.say(request.peer, m.Quote(request.id, gift.text, gift.author, gift.source), now)
             case m.Quote(_, text, author, source):
                 if request.side is not Side.RECEIVER or request.kind is not Kind.QUOTE:
