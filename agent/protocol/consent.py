@@ -24,6 +24,7 @@ from agent.protocol.events import (
     RequestChanged,
     RequestMade,
 )
+from agent.protocol.frames import MAX_TRANSFER
 from agent.protocol.interruption import PATIENCE, Interruption
 from agent.protocol.questions import MEANING, Question, announced, bounded, image_fields, question
 from agent.protocol.request import WIRE_PHASES, Kind, Move, Phase, Side, Verb, last_word
@@ -335,8 +336,8 @@ class Consent:
         if request.stopping:
             return
         if request.outgoing is None or request.session is not session:
-            if name in session.sending:
-                raise PeerError("consent", "it fetched two pictures under one name")
+            if name in session.sending or not 0 < name < MAX_TRANSFER:
+                raise PeerError("consent", "it fetched a picture under a name that is taken or impossible")
             if request.session is not None:
                 request.session.sending.pop(request.name, None)
             request.outgoing = SendTransfer(gift.source, gift.image.size, gift.digests)
