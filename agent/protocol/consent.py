@@ -33,6 +33,7 @@ from agent.protocol.transfer import Image, ReceiveTransfer, SendTransfer, Sink
 
 MAX_OPEN: Final = 64  # requests open with one peer, made by one side
 MAX_LIFETIME: Final = 86_400  # seconds
+MAX_BACKLOG: Final = 16 * 1024 * 1024  # bytes of answers that a peer does not take: all the quotes it may ask for, twice
 QUOTE_LABEL: Final = b"tmge-quote-v1"
 QUOTE_KEY_SIZE: Final = 32
 
@@ -165,6 +166,9 @@ class Consent:
 
     def heard(self, peer: Card, session: Session, message: m.Message, now: float) -> None:
         """Act on a message; raises PeerError when the peer may not say that."""
+        answers = self._line.session_with(peer.key)
+        if answers is not None and answers.control.backlog() > MAX_BACKLOG:
+            raise PeerError("flow_control", "it says more and more, and takes no answer")
         match message:
             case m.ConnectTo() | m.AskQuote() | m.AskImage() | m.OfferQuote() | m.OfferImage():
                 self._asked(peer, message, now)

@@ -62,6 +62,10 @@ class ControlOut:
         for a, b in self._done:
             self._pending.remove(a, b)
 
+    def backlog(self) -> int:
+        """Count the bytes that are queued or on their way."""
+        return len(self._data)
+
     def empty(self) -> bool:
         """Tell whether everything queued has arrived."""
         return not self._data
