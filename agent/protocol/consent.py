@@ -33,7 +33,7 @@ from agent.protocol.transfer import Image, ReceiveTransfer, SendTransfer, Sink
 
 MAX_OPEN: Final = 64  # requests open with one peer, made by one side
 MAX_LIFETIME: Final = 86_400  # seconds
-MAX_BACKLOG: Final = 16 * 1024 * 1024  # bytes of answers that a peer does not take: all the quotes it may ask for, twice
+MAX_BACKLOG: Final = 16 << 20  # bytes of answers that a peer does not take: twice all the quotes that it may ask for
 QUOTE_LABEL: Final = b"tmge-quote-v1"
 QUOTE_KEY_SIZE: Final = 32
 
@@ -339,18 +339,20 @@ class Consent:
             raise PeerError("consent", "it fetched what nobody said yes to")
         if request.stopping:
             return
-        if request.outgoing is None or request.session is not session:
+        if request.outgoing is not None and request.session is session:
+            request.outgoing.want(ranges)
+        else:
             if name in session.sending or not 0 < name < MAX_TRANSFER:
                 raise PeerError("consent", "it fetched a picture under a name that is taken or impossible")
+            outgoing = SendTransfer(gift.source, gift.image.size, gift.digests)
+            outgoing.want(ranges)
             if request.session is not None:
                 request.session.sending.pop(request.name, None)
-            request.outgoing = SendTransfer(gift.source, gift.image.size, gift.digests)
-            request.session, request.name = session, name
-            session.sending[name] = request.outgoing
+            request.session, request.name, request.outgoing = session, name, outgoing
+            session.sending[name] = outgoing
             if request.phase is Phase.TRANSFERRING:
                 self._events.append(RequestChanged(request.id, request.phase, ""))
             self.book.move(request, Side.RECEIVER, Move.FETCH, "", now)
-        request.outgoing.want(ranges)
 
     def _stop(self, request: Request, reason: str, now: float) -> None:
         """End a request for our side's reasons: by our last word, or by asking the side that has it."""
