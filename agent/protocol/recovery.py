@@ -25,7 +25,7 @@ GRANULARITY: Final = 0.001  # seconds
 INITIAL_RTT: Final = 0.1  # seconds; the handshake replaces it by what it measured
 MAX_PROBE_INTERVAL: Final = 0.8  # seconds: a path that returns is used again within a second
 PERSISTENT: Final = 3  # probe timeouts that make congestion persistent (RFC 9002 section 7.6.1)
-SKIP_EVERY: Final = 500  # about how many numbers lie between two that are left out
+SKIP_FIRST, SKIP_EVERY = 400, 16_000  # about where the first number is left out, and how far the next ones lie apart
 LOST_REMEMBERED: Final = 64  # ranges declared lost that an acknowledgement may yet prove wrong
 
 
@@ -64,9 +64,9 @@ class Recovery:
         self._loss_time: float | None = None
         self._last_eliciting = 0.0
         self.timeouts = 0  # probe timeouts in a row
-        self._skipped: deque[int] = deque(maxlen=32)
+        self._skipped: deque[int] = deque(maxlen=8)
         self._skip_state = seed | 1
-        self._next_skip = 1 + self._skip_distance()
+        self._next_skip = 1 + self._skip_distance() % SKIP_FIRST
 
     # --- sending ---
 
@@ -243,7 +243,10 @@ class Recovery:
                     self._recently_lost.remove(low, high)
 
     def _acknowledges_skipped(self, ack: Ack) -> bool:
-        return any(a <= number < b for number in self._skipped for a, b in ack.ranges)
+        """Tell a lie by what was left out; what lies before all that is in flight would gain the peer nothing."""
+        oldest = self._runs[0].first if self._runs else self.next_number
+        recent = [number for number in self._skipped if number >= oldest]
+        return any(start <= number < stop for number in recent for start, stop in ack.ranges)
 
     def _skip_distance(self) -> int:
         """Return a distance that the peer cannot foresee: xorshift from a secret seed."""

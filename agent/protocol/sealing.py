@@ -17,6 +17,7 @@ from agent.protocol.packet import BATCH_BYTES, BATCH_PACKETS, HEADER, HEADER_SIZ
 from agent.protocol.transfer import SendTransfer
 
 PIECE_OVERHEAD: Final = OVERHEAD + PIECE_HEADER_SIZE
+SIZES_KEPT: Final = 8
 
 
 def batch_limit(datagram_size: int) -> int:
@@ -110,25 +111,79 @@ class Sealer:
             self._slots.append(_Slot(plain[PIECE_HEADER_SIZE:], plain, header, sealed, at, plain_at))
 
 
+class Opened(NamedTuple):
+    """What a batch held for one session, good until the opener's next call.
+
+    First `run`: packets numbered from `first` on, each as (frames, the bytes behind the header of a PIECE frame). Then
+    `others`: (number, frames), in the order they came. `read` counts the bytes of all of it, and of what was dropped.
+    """
+
+    first: int
+    run: list[tuple[memoryview, memoryview]]
+    others: list[tuple[int, memoryview]]
+    read: int
+
+
 class Opener:
-    """Opens received datagrams of one agent; what `open` returns is good until its next call."""
+    """Opens received datagrams of one agent."""
 
     def __init__(self) -> None:
         self._plain = memoryview(bytearray(1 << 16))
+        self._slots: dict[int, list[tuple[memoryview, memoryview]]] = {}
         self.drops: Counter[Drop] = Counter()
 
-    def open(
-        self, data: memoryview, size: int, word: int, keys: PacketKeys, received: Received
-    ) -> tuple[list[tuple[int, memoryview]], int]:
-        """Return (number, frames) of each authentic, new packet of a batch, in the order they came, and the bytes read.
+    def open(self, data: memoryview, size: int, word: int, keys: PacketKeys, received: Received) -> Opened:
+        """Open each authentic, new packet of a batch.
 
         Stops at a datagram whose header does not begin with `word`: it is not of this session. The caller adds the
         numbers to `received`; a number that stands twice in one batch is returned once.
         """
+        first, run, at = self._open_run(data, size, word, keys, received)
+        if at == len(data):
+            return Opened(first, run, [], at)
+        others, read = self._open_others(data, at, size, word, keys, received, range(first, first + len(run)))
+        return Opened(first, run, others, read)
+
+    def _open_run(
+        self, data: memoryview, size: int, word: int, keys: PacketKeys, received: Received
+    ) -> tuple[int, list[tuple[memoryview, memoryview]], int]:
+        """Open what comes as it was sent: full datagrams of one epoch, with new numbers, one after the other."""
+        number = first = HEADER.unpack_from(data)[1] if size > OVERHEAD else 0
+        count = len(data) // size
+        cipher = keys.cipher(first >> EPOCH_SHIFT)
+        if first <= received.largest or cipher is None or (first + count) >> EPOCH_SHIFT != first >> EPOCH_SHIFT:
+            return 0, [], 0
+        slots = self._slots.get(size) or self._lay_out(size)
+        unpack, decrypt_into, at = HEADER.unpack_from, cipher.decrypt_into, 0
+        try:
+            for plain, _ in slots[:count]:
+                if unpack(data, at) != (word, number):
+                    break
+                header = data[at : at + HEADER_SIZE]
+                decrypt_into(header, data[at + HEADER_SIZE : at + size], header, plain)
+                number += 1
+                at += size
+        except InvalidTag:
+            pass  # counted when the others are opened
+        if number > first:
+            keys.commit(first >> EPOCH_SHIFT)
+        return first, slots[: number - first], at
+
+    def _open_others(
+        self,
+        data: memoryview,
+        start: int,
+        size: int,
+        word: int,
+        keys: PacketKeys,
+        received: Received,
+        run: range,
+    ) -> tuple[list[tuple[int, memoryview]], int]:
+        """Open what is lost in between, out of order, shorter or not authentic, from byte `start` on."""
         opened: list[tuple[int, memoryview]] = []
-        largest, plain_at, epoch, cipher = received.largest, 0, -1, None
-        fresh: set[int] | None = None  # numbers of this batch, kept once one came out of order
-        for at in range(0, len(data), size):
+        seen: set[int] = set()
+        plain_at = len(run) * (size - OVERHEAD)
+        for at in range(start, len(data), size):
             end = min(at + size, len(data))
             if end - at <= OVERHEAD:
                 self.drops[Drop.SHORT] += 1
@@ -136,29 +191,25 @@ class Opener:
             begins, number = HEADER.unpack_from(data, at)
             if begins != word:
                 return opened, at
-            if number <= largest:
-                if fresh is None:
-                    fresh = {seen for seen, _ in opened}
-                if number in fresh or received.seen(number):
-                    self.drops[Drop.DUPLICATE] += 1
-                    continue
-            if number >> EPOCH_SHIFT != epoch:
-                epoch = number >> EPOCH_SHIFT
-                cipher = keys.cipher(epoch)
+            if number in seen or number in run or received.seen(number):
+                self.drops[Drop.DUPLICATE] += 1
+                continue
             plain_end = plain_at + end - at - OVERHEAD
             plain = self._plain[plain_at:plain_end]
-            header = data[at : at + HEADER_SIZE]
-            try:
-                if cipher is None:
-                    raise InvalidTag
-                cipher.decrypt_into(header, data[at + HEADER_SIZE : end], header, plain)
-            except InvalidTag:
-                self.drops[Drop.NOT_AUTHENTIC] += 1
+            drop = keys.open_into(data[at : at + HEADER_SIZE], data[at + HEADER_SIZE : end], plain)
+            if isinstance(drop, Drop):
+                self.drops[drop] += 1
                 continue
-            keys.commit(epoch)
-            if fresh is not None:
-                fresh.add(number)
-            largest = max(largest, number)
+            seen.add(number)
             opened.append((number, plain))
             plain_at = plain_end
         return opened, len(data)
+
+    def _lay_out(self, size: int) -> list[tuple[memoryview, memoryview]]:
+        """Cut the buffer for datagrams of one size; the cuts for the last few sizes are kept."""
+        if len(self._slots) >= SIZES_KEPT:
+            self._slots.clear()
+        step = size - OVERHEAD
+        plains = [self._plain[at : at + step] for at in range(0, len(self._plain) - step + 1, step)]
+        slots = self._slots[size] = [(plain, plain[PIECE_HEADER_SIZE:]) for plain in plains]
+        return slots

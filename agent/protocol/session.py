@@ -24,7 +24,7 @@ from agent.protocol.pacing import Pacer, burst_bytes
 from agent.protocol.packet import OVERHEAD, SMALLEST_DATAGRAM, Address, Datagrams, header_word
 from agent.protocol.path import Path
 from agent.protocol.recovery import Recovery
-from agent.protocol.sealing import PIECE_OVERHEAD, Opener, Sealer, batch_limit
+from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch_limit
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
 KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
@@ -148,35 +148,44 @@ class Session:
 
         The first must be. Raises PeerError when an authentic one breaks the protocol.
         """
-        opened, read = self._opener.open(view, size, self.word_in, self.established.receive, self._received)
-        if opened:
+        opened = self._opener.open(view, size, self.word_in, self.established.receive, self._received)
+        if opened.run or opened.others:
             self.proven, self.heard = True, now
             newest = self._received.largest
-            eliciting = self._read(opened, address, now)
-            self._record(opened, eliciting, now)
+            self._read_run(opened, address, now)
+            for number, plain in opened.others:
+                self._received.add(number, 1, self._read(plain, address, now), now)
             if self._received.largest > newest:
                 self.path.heard_from(address, now, self._random)
-        return read
+        return opened.read
 
-    def _read(self, opened: list[tuple[int, memoryview]], address: Address, now: float) -> int:
-        """Act on the frames; neighbouring pieces of a transfer are stored at once. Return how many want an ACK."""
-        eliciting = 0
-        run: list[memoryview] = []
-        run_word, run_start, run_stop = 0, 0, 0
-        unpack, piece_size = frames.PIECE_HEADER.unpack_from, frames.PIECE_HEADER_SIZE
-        for _, plain in opened:
-            if plain[0] == frames.PIECE and len(plain) > piece_size:
-                eliciting += 1
-                word, offset = unpack(plain)
-                if word != run_word or offset != run_stop:
-                    self._store(run_word, run_start, run)
-                    run, run_word, run_start, run_stop = [], word, offset, offset
-                run.append(plain[piece_size:])
-                run_stop += len(plain) - piece_size
-            else:
-                eliciting += self._read_frames(bytes(plain), address, now)
-        self._store(run_word, run_start, run)
-        return eliciting
+    def _read_run(self, opened: Opened, address: Address, now: float) -> None:
+        """Act on packets that came in order; neighbouring pieces of a transfer are stored at once."""
+        run, count, eliciting, at = opened.run, len(opened.run), 0, 0
+        unpack = frames.PIECE_HEADER.unpack_from
+        while at < count:
+            plain, piece = run[at]
+            if plain[0] != frames.PIECE or not piece:
+                eliciting += self._read(plain, address, now)
+                at += 1
+                continue
+            begin, (word, offset) = at, unpack(plain)
+            step, following = len(piece), offset
+            while at < count and unpack(run[at][0]) == (word, following):
+                following += step
+                at += 1
+            self._store(word, offset, [piece for _, piece in run[begin:at]])
+            eliciting += at - begin
+        if count:
+            self._received.add(opened.first, count, eliciting, now)
+
+    def _read(self, plain: memoryview, address: Address, now: float) -> int:
+        """Act on one packet; return 1 if it wants an acknowledgement, else 0."""
+        if plain[0] == frames.PIECE and len(plain) > frames.PIECE_HEADER_SIZE:
+            word, offset = frames.PIECE_HEADER.unpack_from(plain)
+            self._store(word, offset, [plain[frames.PIECE_HEADER_SIZE :]])
+            return 1
+        return int(self._read_frames(bytes(plain), address, now))
 
     def _store(self, word: int, offset: int, run: list[memoryview]) -> None:
         name = word & (frames.MAX_TRANSFER - 1)
@@ -205,15 +214,6 @@ class Session:
                     pass
             eliciting = True
         return eliciting
-
-    def _record(self, opened: list[tuple[int, memoryview]], eliciting: int, now: float) -> None:
-        first = stop = opened[0][0]
-        for number, _ in opened:
-            if number != stop:
-                self._received.add(first, stop - first, eliciting, now)
-                first, eliciting = number, min(eliciting, 1)
-            stop = number + 1
-        self._received.add(first, stop - first, eliciting, now)
 
     # --- packets out ---
 
