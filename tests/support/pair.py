@@ -23,7 +23,7 @@ from agent.protocol.transfer import CHUNK, Image
 from tests.support.handshakes import ALICE, BOB
 from tests.support.network import Host, Network
 
-ADDRESSES = {"alice": ("10.0.0.1", 4001), "bob": ("10.0.0.2", 4002)}
+ADDRESSES = {"alice": ("10.0.0.1", 4001), "bob": ("10.0.0.2", 4002), "carol": ("10.0.0.3", 4003)}
 QUOTE = QuoteGift("من ملک بودم و فردوس برین جایم بود", "حافظ", "غزل ۳۱۷")
 
 
