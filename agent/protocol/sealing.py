@@ -148,7 +148,9 @@ class Opener:
         self, data: memoryview, size: int, word: int, keys: PacketKeys, received: Received
     ) -> tuple[int, list[tuple[memoryview, memoryview]], int]:
         """Open what comes as it was sent: full datagrams of one epoch, with new numbers, one after the other."""
-        number = first = HEADER.unpack_from(data)[1] if size > OVERHEAD else 0
+        if size <= OVERHEAD:
+            return 0, [], 0
+        number = first = HEADER.unpack_from(data)[1]
         count = len(data) // size
         cipher = keys.cipher(first >> EPOCH_SHIFT)
         if first <= received.largest or cipher is None or (first + count) >> EPOCH_SHIFT != first >> EPOCH_SHIFT:
