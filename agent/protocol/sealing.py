@@ -155,7 +155,7 @@ class Opener:
         cipher = keys.cipher(first >> EPOCH_SHIFT)
         if first <= received.largest or cipher is None or (first + count) >> EPOCH_SHIFT != first >> EPOCH_SHIFT:
             return 0, [], 0
-        slots = self._slots.get(size) or self._lay_out(size)
+        slots = self._laid_out(size, count)
         unpack, decrypt_into, at = HEADER.unpack_from, cipher.decrypt_into, 0
         try:
             for plain, _ in slots[:count]:
@@ -207,11 +207,16 @@ class Opener:
             plain_at = plain_end
         return opened, len(data)
 
-    def _lay_out(self, size: int) -> list[tuple[memoryview, memoryview]]:
-        """Cut the buffer for datagrams of one size; the cuts for the last few sizes are kept."""
-        if len(self._slots) >= SIZES_KEPT:
-            self._slots.clear()
+    def _laid_out(self, size: int, count: int) -> list[tuple[memoryview, memoryview]]:
+        """Cut the buffer for at least `count` datagrams of one size; the cuts for the last few sizes are kept."""
+        slots = self._slots.get(size)
+        if slots is None:
+            if len(self._slots) >= SIZES_KEPT:
+                self._slots.clear()
+            slots = self._slots[size] = []
         step = size - OVERHEAD
-        plains = [self._plain[at : at + step] for at in range(0, len(self._plain) - step + 1, step)]
-        slots = self._slots[size] = [(plain, plain[PIECE_HEADER_SIZE:]) for plain in plains]
+        stop = min(count, len(self._plain) // step) * step
+        for at in range(len(slots) * step, stop, step):
+            plain = self._plain[at : at + step]
+            slots.append((plain, plain[PIECE_HEADER_SIZE:]))
         return slots

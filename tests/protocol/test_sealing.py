@@ -161,6 +161,14 @@ def test_a_batch_is_read_up_to_the_first_packet_of_another_session() -> None:
     assert other.open_some(data[len(ours) :], len(ours), OTHER) == ([(0, b"frames")], len(ours))
 
 
+def test_small_packets_cost_no_more_room_than_there_are_of_them() -> None:
+    wire = Wire()
+    for number in range(100):
+        packet = wire.packet(number, bytes(1 + number))
+        assert wire.open(packet, len(packet)) == [(number, bytes(1 + number))]
+    assert sum(map(len, wire.opener._slots.values())) <= 8
+
+
 def test_a_packet_under_the_word_of_another_session_does_not_open() -> None:
     wire, other = Wire(), Wire(secret=b"x" * 32)
     packet = other.packet(0)
