@@ -1,9 +1,8 @@
 """What all tests share: hypothesis without chance or deadlines, and where the browser is."""
 
+import chromium as chromium_finder
 import pytest
 from hypothesis import settings
-
-from scripts import chromium as chromium_finder
 
 # The same examples in every run, and no examples kept from earlier ones.
 settings.register_profile("tmge", deadline=None, derandomize=True, database=None)

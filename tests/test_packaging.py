@@ -9,8 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from scripts import vendor
+import vendor
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = sorted(ROOT.glob("requirements*.txt"))

@@ -1,5 +1,7 @@
 """Two cores on the simulated network: consent, delivery, and the last word."""
 
+from typing import Any
+
 import pytest
 
 from agent.protocol.errors import UsageError
@@ -108,7 +110,7 @@ def test_an_offered_picture_crosses_after_the_yes() -> None:
     ],
     ids=["a clean path", "1 % loss", "5 % loss", "20 % loss", "everything at once"],
 )
-def test_a_picture_arrives_intact_over(path: dict[str, float]) -> None:
+def test_a_picture_arrives_intact_over(path: dict[str, Any]) -> None:
     pair = Pair(seed=7, rate=2_500_000, queue=250_000, **path)
     gift = picture(1_000_003)
     pair.bob.says = lambda asked: gift

@@ -1,5 +1,7 @@
 """Pictures that go on where they were: after silence, after a restart of either side, without a verified byte twice."""
 
+from typing import Any
+
 import pytest
 
 from agent.protocol.book import ImageGift
@@ -9,7 +11,7 @@ from tests.support.pair import ADDRESSES, Memory, Pair, Person, picture
 SIZE = 6_000_000
 
 
-def on_its_way(**path: float) -> tuple[Pair, ImageGift, bytes]:
+def on_its_way(**path: Any) -> tuple[Pair, ImageGift, bytes]:
     """Let Bob give Alice a picture of 6 MB at 2 MB/s, and run to the middle of it."""
     pair = Pair(rate=2_000_000, queue=250_000, **path)
     gift = picture(SIZE)

@@ -73,10 +73,7 @@ def second_of_the_vector() -> tuple[bytes, noise.Split]:
 
 
 def flips(message: bytes) -> list[bytes]:
-    return [
-        message[:at] + bytes([byte ^ 1 << at % 8]) + message[at + 1 :]
-        for at, byte in enumerate(message)
-    ]
+    return [message[:at] + bytes([byte ^ 1 << at % 8]) + message[at + 1 :] for at, byte in enumerate(message)]
 
 
 def their(role: str, prologue: bytes, **keys: bytes) -> Any:
@@ -128,9 +125,7 @@ def test_another_implementation_answers_us(seed: int) -> None:
     static, ephemeral, remote, remote_ephemeral = keys(), keys(), keys(), keys()
     remote_static = public(X25519PrivateKey.from_private_bytes(remote))
     peer = their("responder", b"prologue", STATIC=remote, EPHEMERAL=remote_ephemeral)
-    sent = noise.write_first(
-        b"prologue", private(static.hex()), private(ephemeral.hex()), remote_static, b"question"
-    )
+    sent = noise.write_first(b"prologue", private(static.hex()), private(ephemeral.hex()), remote_static, b"question")
     assert peer.read_message(sent.message) == b"question"
     payload, split = sent.read_second(bytes(peer.write_message(b"answer")))
     assert payload == b"answer"

@@ -68,19 +68,14 @@ def signed_for(owner: Identity, body: bytes) -> bytes:
 
 
 def flips(message: bytes) -> list[bytes]:
-    return [
-        message[:at] + bytes([byte ^ 1 << at % 8]) + message[at + 1 :]
-        for at, byte in enumerate(message)
-    ]
+    return [message[:at] + bytes([byte ^ 1 << at % 8]) + message[at + 1 :] for at, byte in enumerate(message)]
 
 
 def initiation_with(payload: bytes, sender: Identity = ALICE) -> bytes:
     """An initiation whose Noise part is right, whatever its payload is."""
     header = struct.pack(">BB7s", INITIATION, 1, ALICE_ID)
     ephemeral = X25519PrivateKey.from_private_bytes(chance(9)(32))
-    sent = noise.write_first(
-        b"TMGE 1" + header, sender.box_private, ephemeral, BOB.box_key, payload.ljust(1063, b"\0")
-    )
+    sent = noise.write_first(b"TMGE 1" + header, sender.box_private, ephemeral, BOB.box_key, payload.ljust(1063, b"\0"))
     return signed_for(BOB, header + sent.message) + bytes(MAC)
 
 

@@ -1,6 +1,6 @@
 """Where the browser for the tests is, and how it comes to a machine that has none.
 
-Used by scripts/launch.py before the tests and by tests/conftest.py. Standard library only.
+Used by .ci/launch.py before the tests and by tests/conftest.py. Standard library only.
 """
 
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.environment import PYTHON, SetupError, step
+from environment import PYTHON, SetupError, step
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_APPS = (

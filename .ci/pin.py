@@ -9,9 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from scripts.vendor import NODE_REQUIREMENT
+from vendor import NODE_REQUIREMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = [

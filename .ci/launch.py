@@ -15,12 +15,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from scripts import chromium, demo, environment
-from scripts.environment import PYTHON, ROOT, SetupError
+import chromium
+import demo
+import environment
+from environment import PYTHON, ROOT, SetupError
 
 
 def run_program(name: str, arguments: Sequence[str]) -> int:
@@ -33,7 +32,7 @@ def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with all that the tests need in place."""
     environment.prepare("dev")
     browser = chromium.find_or_install()
-    vendored = subprocess.run([PYTHON, "scripts/vendor.py", "page", "tests"], cwd=ROOT)
+    vendored = subprocess.run([PYTHON, ".ci/vendor.py", "page", "tests"], cwd=ROOT)
     if vendored.returncode != 0:
         return vendored.returncode
     os.chdir(ROOT)
@@ -69,7 +68,7 @@ def run_bench(arguments: Sequence[str]) -> int:
 def run_pin(arguments: Sequence[str]) -> int:
     """Resolve every requirements file again, for all systems and Pythons at once."""
     environment.prepare("dev")
-    return subprocess.run([PYTHON, "scripts/pin.py", *arguments], cwd=ROOT).returncode
+    return subprocess.run([PYTHON, ".ci/pin.py", *arguments], cwd=ROOT).returncode
 
 
 def show_help(arguments: Sequence[str]) -> int:

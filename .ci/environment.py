@@ -1,6 +1,6 @@
 """The virtual environment in .venv: made once, and again when what it was made from changes.
 
-Owns .venv and its stamps, and says what it does and how long it takes. Used by scripts/launch.py.
+Owns .venv and its stamps, and says what it does and how long it takes. Used by .ci/launch.py.
 Standard library only: it runs before anything is installed.
 """
 
@@ -25,7 +25,7 @@ LOG = STATE / "setup.log"
 REQUIREMENTS = {"use": "requirements.txt", "dev": "requirements-dev.txt"}
 BUILD = "requirements-build.txt"
 NPM = "requirements-npm.txt"
-SOURCES = ("pyproject.toml", "package.json", "scripts/vendor.py", "scripts/build_hook.py", BUILD)
+SOURCES = ("pyproject.toml", "package.json", ".ci/vendor.py", ".ci/build_hook.py", BUILD)
 
 
 class SetupError(Exception):
@@ -61,7 +61,7 @@ def _build(kind: str) -> None:
     step(f"installing the packages of {', '.join(needed)}", [*install, "--require-hashes", *pinned])
     step(
         "fetching the browser's Socket.IO client from npm",
-        [str(PYTHON), "scripts/vendor.py", "page"],
+        [str(PYTHON), ".ci/vendor.py", "page"],
     )
     step(
         "linking this folder into .venv",

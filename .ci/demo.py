@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from scripts.environment import PYTHON, STATE, SetupError, say
+from environment import PYTHON, STATE, SetupError, say
 
 START_DEADLINE = 30.0
 STOP_DEADLINE = 8.0
