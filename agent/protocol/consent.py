@@ -102,7 +102,7 @@ class Consent:
             self._end(request, Move.REJECT, reason, now)
         elif request.kind is Kind.CONNECTION or request.verb is Verb.OFFER:
             self._line.say(request.peer, m.Accept(id), now)
-            self._accepted(request, now)
+            self._accepted(request, self._line.session_with(request.peer.key), now)
         else:
             self._give(request, gift, now)
 
@@ -215,15 +215,15 @@ class Consent:
         match message:
             case m.Accept():
                 self._check_asker(request, request.verb is Verb.OFFER or request.kind is Kind.CONNECTION)
-                self._accepted(request, now)
+                self._accepted(request, session, now)
             case m.GiveQuote(_, token):
                 self._check_asker(request, request.kind is Kind.QUOTE and request.verb is Verb.ASK)
                 request.token = token
-                self._accepted(request, now)
+                self._accepted(request, session, now)
             case m.GiveImage():
                 self._check_asker(request, request.kind is Kind.IMAGE and request.verb is Verb.ASK)
                 request.image = announced(message)
-                self._accepted(request, now)
+                self._accepted(request, session, now)
             case m.LastWord(_, phase, reason):
                 self._ended_by_peer(request, phase, reason, now)
             case m.Cancel(_, reason):
@@ -288,8 +288,8 @@ class Consent:
         if not request.made_here or request.phase is not Phase.WAITING or not fits:
             raise PeerError("consent", "it said yes to something else than it was asked")
 
-    def _accepted(self, request: Request, now: float) -> None:
-        """Go on after the yes, whichever side said it."""
+    def _accepted(self, request: Request, session: Session | None, now: float) -> None:
+        """Go on after the yes, whichever side said it; `session` carried it."""
         if request.kind is Kind.CONNECTION:
             self.book.move(request, Side.ASKED, Move.CONNECT, "", now)
             self.connected.add(request.peer.key)
@@ -301,7 +301,7 @@ class Consent:
         if request.stopping and receives:
             return  # about to be ended
         if request.kind is Kind.QUOTE:
-            self._link(request, receives)
+            self._link(request, session, receives)
         elif receives and request.image is not None:
             self._events.append(ImageAccepted(request.id, request.peer, request.image))
 
@@ -311,8 +311,7 @@ class Consent:
             if request.kind is Kind.CONNECTION and not request.made_here and request.phase is Phase.WAITING:
                 self.answer(request.id, True, None, "", now)
 
-    def _link(self, request: Request, receives: bool) -> None:
-        session = self._line.session_with(request.peer.key)
+    def _link(self, request: Request, session: Session | None, receives: bool) -> None:
         if session is not None:
             key = session.established.export(QUOTE_LABEL, request.token, QUOTE_KEY_SIZE)
             self._events.append(
@@ -329,7 +328,7 @@ class Consent:
             self._line.say(request.peer, m.GiveImage(request.id, *image_fields(gift.image)), now)
         else:
             raise UsageError("bad_request", "This is not what was asked for.")
-        self._accepted(request, now)
+        self._accepted(request, self._line.session_with(request.peer.key), now)
 
     def _fetched(
         self, request: Request, session: Session, name: int, ranges: Sequence[tuple[int, int]], now: float
