@@ -110,8 +110,9 @@ class Pictures:
     def _tick(self) -> None:
         while not self._stopped.wait(TICK) and (moving := self._entries.transferring()):
             for entry in moving:
+                before = entry.get("progress", {}).get("bytes")
                 progress = self._progress(entry["request"])
-                if progress is not None:
+                if progress is not None and not before == progress["bytes"] == progress["total"]:
                     entry["progress"] = progress
                     self._publish("image_progress", {"request": entry["request"], "peer": entry["peer"], **progress})
         self._ticking = False
