@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.support.browser import open_page
 from tests.support.local_client import clients
 from tests.support.pictures import picture
-from tests.support.programs import PATIENCE, Agent, Programs, Rendezvous, furnished
+from tests.support.programs import Agent, Programs, Rendezvous, furnished
 
 MIXED = "Σοφία — خِرَد — חכמה — 智慧 — बुद्धि — 👩‍🔬 e\u0301 <b>&amp;</b> "
 HASH_OF_SHOWN = """
@@ -24,21 +24,12 @@ async (image) => {
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
-    """Wait for what happens between programs as long as everywhere in these tests."""
-    expect.set_options(timeout=PATIENCE * 1000)
-    yield
-    expect.set_options(timeout=5000)
-
-
 class Person:
     """Someone at the page of their agent, who finds things as people do: by what is written on them."""
 
     def __init__(self, page: Page, name: str) -> None:
         self.page = page
         self.name = name
-        page.set_default_timeout(PATIENCE * 1000)
 
     @property
     def timeline(self) -> Locator:
