@@ -10,10 +10,10 @@ from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.events import Event, RequestChanged
 from agent.protocol.request import TABLE, Kind, Move, Phase, Side, Verb, last_word, side_of
-from agent.protocol.session import Session
+from agent.protocol.session import SILENCE, Session
 from agent.protocol.transfer import Image, ReceiveTransfer, SendTransfer, Source
 
-GRACE: Final = 10.0  # seconds after which the other side's last word is not waited for any longer
+GRACE: Final = SILENCE + 15  # seconds for the other side's last word: it comes, or first the session ends
 DELIVERY: Final = 60.0  # seconds from the yes to the quote, or to the first byte asked for
 FINISHED_REMEMBERED: Final = 1024
 
