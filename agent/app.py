@@ -113,7 +113,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         "peer_port": sockets.port,
         "page_port": settings.page_port,
     }
-    view = StateView(core, people, entries, library, identity.fingerprint, values, publish)
+    view = StateView(core, people, entries, library, identity.key, values, publish)
     gifts = Gifts(library)
     happenings = Happenings(core, people, entries, gifts, history, publish)
     node = Node(core, sockets.udp, happenings.on_event)

@@ -24,6 +24,7 @@ from agent.protocol.errors import UsageError
 from agent.protocol.request import Kind, Verb
 from agent.quotes import checked_quote
 from agent.view import StateView
+from rendezvous.contract.identity import fingerprint as fingerprint_of
 from rendezvous.contract.names import canonical
 
 DEFAULT_LIFETIME: Final = 300  # seconds
@@ -143,6 +144,29 @@ class Exchange:
         self._node.wake()
         return {}
 
+    def set_verified(self, *, peer: str, verified: bool) -> Answer:
+        """Mark a contact's key as compared, or take the mark away."""
+        self._people.set_verified(peer, verified)
+        return {}
+
+    def trust_key(self, *, peer: str, fingerprint: str) -> Answer:
+        """Decide between the pinned key of a contact, and the one that the rendezvous gives now."""
+        contact = self._people.find(peer)
+        if contact is None or contact.other_key is None:
+            raise UsageError("bad_request", f"There is no other key of {peer} to decide about.")
+        if fingerprint == fingerprint_of(contact.key):
+            self._people.keep_key(contact.name)
+            return {}
+        self._people.replace_key(contact.name, fingerprint)
+        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        self._core.disconnect_from(card, self._node.now())
+        self._node.wake()
+        return {}
+
+    def key_text(self) -> str:
+        """Return what the QR code of this person says."""
+        return self._view.key_text()
+
     # --- asking and offering ---
 
     def ask_quote(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
@@ -183,8 +207,6 @@ class Exchange:
         if accept and entry["kind"] != "connection" and entry["verb"] == "ask":
             gift, value = self._gifts.pick(request, entry["kind"], item)
             self._entries.note(request, **value)
-        elif not accept and reply == "never":
-            self._history.set_setting(f"never {entry['peer']}", True)
         try:
             self._core.answer(id, accept, gift, REPLIES[reply], self._node.now())
         except UsageError:

@@ -38,12 +38,21 @@ _STEPS: Final = (
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT
     """,
+    """
+    ALTER TABLE contacts ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE contacts ADD COLUMN other_key BLOB;
+    ALTER TABLE contacts ADD COLUMN other_refused INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Someone this person has connected with, pinned to their key. Times in Unix seconds."""
+    """Someone this person has connected with, pinned to their key. Times in Unix seconds.
+
+    `verified`: both people have compared the key. `other_key` is what the rendezvous says in place of the pinned one,
+    where it does: nothing is asked of them until the person decides; `other_refused`: the pinned one was kept.
+    """
 
     name: str
     key: bytes
@@ -52,6 +61,9 @@ class Contact:
     connected: bool
     last_seen: float | None
     handshake_counter: int
+    verified: bool
+    other_key: bytes | None
+    other_refused: bool
 
 
 class History:
@@ -169,6 +181,30 @@ class History:
                 (name, key, box_key, box_signature, now),
             )
 
+    def replace_pin(self, name: str, key: bytes, box_key: bytes, box_signature: bytes) -> None:
+        """Pin a contact to another key, which a person has decided for: not connected, not compared."""
+        with self._db.change(durable=True) as db:
+            db.execute(
+                "UPDATE contacts SET key = ?, box_key = ?, box_signature = ?, connected = 0, last_seen = NULL,"
+                " handshake_counter = -1, verified = 0, other_key = NULL, other_refused = 0 WHERE name = ?",
+                (key, box_key, box_signature, name),
+            )
+
+    def note_other_key(self, name: str, key: bytes | None) -> None:
+        """Note that the rendezvous says another key than the pinned one, or (None) does so no longer."""
+        with self._db.change(durable=True) as db:
+            db.execute("UPDATE contacts SET other_key = ?, other_refused = 0 WHERE name = ?", (key, name))
+
+    def refuse_other_key(self, name: str) -> None:
+        """Note that a person has decided for the pinned key."""
+        with self._db.change() as db:
+            db.execute("UPDATE contacts SET other_refused = 1 WHERE name = ? AND other_key IS NOT NULL", (name,))
+
+    def set_verified(self, name: str, verified: bool) -> None:
+        """Note whether the pinned key was compared."""
+        with self._db.change(durable=True) as db:
+            db.execute("UPDATE contacts SET verified = ? WHERE name = ?", (verified, name))
+
     def set_connected(self, name: str, connected: bool) -> None:
         """Note that a person is connected or no longer so; the pin stays."""
         with self._db.change() as db:
@@ -221,7 +257,8 @@ class History:
 
 
 def _contact(row: sqlite3.Row) -> Contact:
-    return Contact(**{**dict(row), "connected": bool(row["connected"])})
+    flags = {name: bool(row[name]) for name in ("connected", "verified", "other_refused")}
+    return Contact(**{**dict(row), **flags})
 
 
 def _dump(value: Any) -> str:

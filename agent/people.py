@@ -1,7 +1,8 @@
 """Who there is: the directory's word, the keys that are pinned here, and where someone can be reached.
 
 Used by `exchange` and `happenings`. A contact is someone this person has connected with; their key decides who they
-are, whatever the directory says later.
+are, whatever the directory says later. Where it says another key, nothing is asked of them until the person decides.
+Only the directory brings that about: a stranger under a contact's name is refused, and could otherwise cut them off.
 """
 
 import time
@@ -14,6 +15,7 @@ from agent.person import Person
 from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.packet import Address
+from agent.words import digits, words
 from rendezvous.contract.identity import fingerprint
 
 Publish = Callable[[str, object], None]
@@ -42,15 +44,14 @@ class People:
 
     def get(self, name: str) -> dict[str, Any]:
         """Return what is known of one person; UsageError `unknown_person`, `rendezvous_down`."""
-        return self._of_person(self.look_up(name))
+        return self._of_person(self._directory.get_person(name))
 
     def look_up(self, name: str) -> Person:
         """Ask the directory; UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact."""
         person = self._directory.get_person(name)
+        self._note(person)
         if person.key is not None:
             self._history.check_pin(person.name, person.key)
-        if self._history.contact(person.name):
-            self._seen[person.name] = person
         return person
 
     def contact(self, name: str) -> Contact:
@@ -69,13 +70,18 @@ class People:
         return next((contact for contact in self._history.contacts() if contact.key == key), None)
 
     def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
-        """Return whether a contact is believed to be online, and where: the directory's word, or the last session's."""
+        """Return whether a contact is believed to be online, and where: the directory's word, or the last session's.
+
+        UsageError `key_changed` where a decision about their key is due.
+        """
         addresses = [self._direct[contact.key]] if contact.key in self._direct else []
         try:
             person = self.look_up(contact.name)
         except UsageError as error:
             if error.code != "rendezvous_down":
                 raise
+            if contact.other_key is not None:
+                self._history.check_pin(contact.name, contact.other_key)
             return bool(addresses), addresses
         if person.host and person.port and (person.host, person.port) not in addresses:
             addresses.insert(0, (person.host, person.port))
@@ -105,10 +111,9 @@ class People:
 
     def presence(self, person: Person) -> None:
         """Take the directory's news of someone who is watched."""
-        contact = self._history.contact(person.name)
+        contact = self._note(person)
         if contact is None:
             return
-        self._seen[person.name] = person
         if not person.online:
             self._direct.pop(contact.key, None)
         self._tell(person.name)
@@ -117,7 +122,59 @@ class People:
         """Ask the directory for news of all contacts."""
         self._directory.watch([contact.name for contact in self._history.contacts()])
 
+    # --- deciding about keys ---
+
+    def set_verified(self, name: str, verified: bool) -> None:
+        """Note that the key of a contact was compared, or that it counts as not compared."""
+        contact = self._pinned(name)
+        if verified and contact.other_key is not None:
+            self._history.check_pin(name, contact.other_key)
+        self._history.set_verified(name, verified)
+        self._tell(name)
+
+    def keep_key(self, name: str) -> None:
+        """Stay with the pinned key of a contact, whatever the directory says."""
+        self._history.refuse_other_key(name)
+        self._tell(name)
+
+    def replace_key(self, name: str, chosen: str) -> None:
+        """Pin a contact to the key that the directory gives now, if that has the fingerprint that was chosen.
+
+        They are not connected then. UsageError `key_changed` for any other key, `unknown_person`, `rendezvous_down`.
+        """
+        person = self._directory.get_person(name)
+        contact = self._note(person)
+        if contact is None or contact.other_key is None or person.fingerprint != chosen:
+            raise UsageError("key_changed", f"This is not the key that the rendezvous gives for {name}: look again.")
+        if person.key is None or person.box_key is None or person.box_signature is None:
+            raise UsageError("unreachable", f"{name} has signed up without a key: nobody can reach them safely.")
+        self._direct.pop(contact.key, None)
+        self._history.replace_pin(name, person.key, person.box_key, person.box_signature)
+        self._tell(name)
+
     # --- inside ---
+
+    def _pinned(self, name: str) -> Contact:
+        contact = self._history.contact(name)
+        if contact is None:
+            raise UsageError("not_connected", f"Connect with {name} first: only then is there a key to compare.")
+        return contact
+
+    def _note(self, person: Person) -> Contact | None:
+        """Take the directory's word on a contact; None for anybody else."""
+        contact = self._history.contact(person.name)
+        if contact is None:
+            return None
+        self._seen[person.name] = person
+        other = None if person.key == contact.key else person.key
+        if other == contact.other_key or person.key is None:
+            return contact
+        self._history.note_other_key(person.name, other)
+        self._tell(person.name)
+        if other is not None:
+            message = f"{person.name} has another key than the one you connected with. Your conversation says more."
+            self._publish("notice", {"level": "error", "code": "key_changed", "message": message})
+        return self._history.contact(person.name)
 
     def _tell(self, name: str) -> None:
         contact = self._history.contact(name)
@@ -128,22 +185,33 @@ class People:
         seen = self._seen.get(contact.name)
         value = {
             "name": contact.name,
-            "fingerprint": fingerprint(contact.key),
+            **_written(contact.key),
             "online": seen is not None and seen.online,
             "connected": contact.connected,
+            "verified": contact.verified,
+            "key_changed": contact.other_key is not None,
         }
+        if contact.other_key is not None:
+            value |= {f"new_{form}": text for form, text in _written(contact.other_key).items()}
+            value["key_kept"] = contact.other_refused
         times = [time for time in (contact.last_seen, seen.last_seen if seen else None) if time]
         return value | ({"last_seen": max(times)} if times else {})
 
     def _of_person(self, person: Person) -> dict[str, Any]:
-        contact = self._history.contact(person.name)
-        if contact is not None and contact.key == person.key:
-            self._seen[person.name] = person
+        contact = self._note(person)
+        if contact is not None:
             return self._of_contact(contact)
         value = {
             "name": person.name,
-            "fingerprint": person.fingerprint,
+            **(_written(person.key) if person.key is not None else {"fingerprint": None}),
             "online": person.online,
             "connected": False,
+            "verified": False,
+            "key_changed": False,
         }
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})
+
+
+def _written(key: bytes) -> dict[str, str]:
+    """Return the three ways in which people see a key."""
+    return {"fingerprint": fingerprint(key), "words": words(key), "digits": digits(key)}

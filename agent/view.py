@@ -9,6 +9,8 @@ from agent.library import Library
 from agent.people import People
 from agent.protocol.endpoint import Endpoint
 from agent.quotes import MAX_TEXT_BYTES
+from agent.words import digits, key_text, words
+from rendezvous.contract.identity import fingerprint
 
 LIBRARY_BYTES: Final = 60_000
 DEFAULT_LIFETIME: Final = 300
@@ -25,12 +27,12 @@ class StateView:
         people: People,
         entries: Entries,
         library: Library,
-        fingerprint: str,
+        key: bytes,
         settings: dict[str, Any],
         publish: Publish,
     ) -> None:
         self._core, self._people, self._entries, self._library = core, people, entries, library
-        self._fingerprint, self._settings, self._publish = fingerprint, settings, publish
+        self._key, self._settings, self._publish = key, settings, publish
         self._rendezvous = ("connecting", "")
 
     def state(self) -> dict[str, Any]:
@@ -40,7 +42,10 @@ class StateView:
         return {
             "me": {
                 "name": self._core.name,
-                "fingerprint": self._fingerprint,
+                "fingerprint": fingerprint(self._key),
+                "words": words(self._key),
+                "digits": digits(self._key),
+                "qr": "/qr.svg",
                 "signed_up": self._core.name is not None,
             },
             "people": self._people.contacts(),
@@ -53,6 +58,10 @@ class StateView:
                 "peer_port": self._settings["peer_port"],
             },
         }
+
+    def key_text(self) -> str:
+        """Return what the QR code says."""
+        return key_text(self._core.name, self._key)
 
     def publish(self) -> None:
         """Tell all pages the state as it is now."""

@@ -4,6 +4,7 @@ Who may ask was judged by guard.py before. Every error is JSON with a sentence, 
 that tells a browser how to get in. Assembled by agent.page.create_page.
 """
 
+import io
 import itertools
 import mimetypes
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 import flask
+import segno
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
@@ -66,6 +68,7 @@ def create_app(owner: Owner, access: Access, port: int, web: Path) -> flask.Flas
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # no redirects for addresses that nobody needs
     _add_entrance(app, access, port)
+    _add_key(app, owner)
     _add_pictures(app, owner)
     _add_errors(app)
     return app
@@ -102,6 +105,17 @@ def _let_in(access: Access, port: int) -> Response:
 
 def _keep_out() -> Response:
     return flask.Response(login_page(), 401, {"Cache-Control": "no-store"}, mimetype="text/html")
+
+
+def _add_key(app: flask.Flask, owner: Owner) -> None:
+    @app.get("/qr.svg")
+    def qr() -> Response:
+        """Draw this person's key, black on white in every theme: scanners want it so."""
+        drawn = io.BytesIO()
+        code = segno.make_qr(owner.exchange.key_text(), error="m")
+        code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": _NOTHING_ELSE}
+        return flask.Response(drawn.getvalue(), headers=headers, mimetype="image/svg+xml")
 
 
 def _add_pictures(app: flask.Flask, owner: Owner) -> None:

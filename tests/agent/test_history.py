@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.history import DamagedHistory, History
+from agent.history import Contact, DamagedHistory, History
 from agent.protocol.errors import UsageError
 
 KEY, OTHER_KEY, BOX_KEY, SIGNATURE = b"k" * 32, b"o" * 32, b"b" * 32, b"s" * 64
@@ -127,6 +127,47 @@ def test_a_pin_is_kept_and_another_key_changes_nothing(history: History) -> None
     assert refused.value.code == "key_changed"
     assert history.contact("bob") == pinned
     assert history.contact("eve") is None
+
+
+def test_a_decision_for_another_key_begins_from_nothing(history: History) -> None:
+    history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
+    history.set_verified("bob", True)
+    history.take_handshake_counter("bob", 7)
+    history.note_other_key("bob", OTHER_KEY)
+    pinned = history.contact("bob")
+    assert pinned is not None
+    assert (pinned.key, pinned.verified, pinned.other_key, pinned.other_refused) == (KEY, True, OTHER_KEY, False)
+    history.replace_pin("bob", OTHER_KEY, b"c" * 32, b"t" * 64)
+    assert history.contact("bob") == Contact(
+        "bob", OTHER_KEY, b"c" * 32, b"t" * 64, False, None, -1, verified=False, other_key=None, other_refused=False
+    )
+
+
+def test_a_decision_against_another_key_holds_until_there_is_yet_another(history: History) -> None:
+    history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
+    history.refuse_other_key("bob")
+    history.note_other_key("bob", OTHER_KEY)
+    history.refuse_other_key("bob")
+    refused = [(one.other_key, one.other_refused) for one in history.contacts()]
+    history.note_other_key("bob", b"y" * 32)
+    yet_another = [(one.other_key, one.other_refused) for one in history.contacts()]
+    assert [*refused, *yet_another] == [(OTHER_KEY, True), (b"y" * 32, False)]
+
+
+def test_contacts_of_an_older_file_are_kept_and_not_compared(path: Path) -> None:
+    history = History(path)
+    history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
+    history.close()
+    with sqlite3.connect(path) as older:
+        for column in ("verified", "other_key", "other_refused"):
+            older.execute(f"ALTER TABLE contacts DROP COLUMN {column}")
+        older.execute("PRAGMA user_version = 1")
+    older.close()
+    history = History(path)
+    kept = history.contact("bob")
+    assert kept is not None
+    assert (kept.key, kept.connected, kept.verified, kept.other_key) == (KEY, True, False, None)
+    history.close()
 
 
 def test_whoever_is_disconnected_stays_pinned(history: History) -> None:

@@ -52,6 +52,9 @@ class FakeExchange:
     def get_state(self) -> dict[str, Any]:
         return {"me": {"name": None}, "people": []}
 
+    def key_text(self) -> str:
+        return "Zoë\nacorn actor"
+
     def add_image(self, stream: IO[bytes], filename: str | None) -> dict[str, Any]:
         from agent.protocol.errors import UsageError
 

@@ -10,6 +10,8 @@ export const EVENTS = Object.freeze({
     "get_person",
     "connect_to",
     "disconnect_from",
+    "set_verified",
+    "trust_key",
     "ask_quote",
     "ask_image",
     "offer_quote",

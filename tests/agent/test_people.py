@@ -1,0 +1,161 @@
+"""Keys of contacts as people see them: compared, changed, decided about. The directory is in the tests' hands."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.history import History
+from agent.people import People
+from agent.person import Person
+from agent.protocol.errors import UsageError
+from agent.words import digits, words
+from rendezvous.contract.identity import fingerprint
+
+KEY, OTHER, THIRD, BOX, SIGNATURE = b"k" * 32, b"o" * 32, b"3" * 32, b"b" * 32, b"s" * 64
+
+
+class Told:
+    """A directory, and a page, in the test's hands."""
+
+    def __init__(self) -> None:
+        self.people: dict[str, Person] = {}
+        self.down = False
+        self.events: list[tuple[str, Any]] = []
+
+    def says(self, name: str, key: bytes | None, box: bytes | None = BOX) -> Person:
+        signature = None if box is None else SIGNATURE
+        person = Person(name, key, box, signature, online=True, host="127.0.0.1", port=4000, last_seen=None)
+        self.people[name] = person
+        return person
+
+    def get_person(self, name: str) -> Person:
+        if self.down:
+            raise UsageError("rendezvous_down", "The rendezvous does not answer.")
+        return self.people[name]
+
+    def list_people(self, query: str, after: str | None) -> tuple[list[Person], None]:
+        return list(self.people.values()), None
+
+    def watch(self, names: list[str]) -> None:
+        pass
+
+    def hear(self, event: str, value: object) -> None:
+        self.events.append((event, value))
+
+    def last(self, event: str) -> Any:
+        return [value for name, value in self.events if name == event][-1]
+
+
+@pytest.fixture
+def told() -> Told:
+    told = Told()
+    told.says("Bob", KEY)
+    return told
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    history = History(tmp_path / "history.db")
+    history.pin("Bob", KEY, BOX, SIGNATURE, 5.0)
+    yield history
+    history.close()
+
+
+@pytest.fixture
+def people(told: Told, history: History) -> People:
+    return People(told, history, told.hear)  # type: ignore[arg-type]
+
+
+def bob(people: People) -> dict[str, Any]:
+    return people.contacts()[0]
+
+
+def refused(code: str, call: Any, *arguments: Any) -> None:
+    with pytest.raises(UsageError) as error:
+        call(*arguments)
+    assert error.value.code == code
+    assert error.value.message.endswith(".")
+
+
+def test_everybody_is_shown_with_words_and_digits_and_nobody_counts_as_compared(people: People, told: Told) -> None:
+    told.says("Carol", OTHER)
+    told.says("Keyless", None, None)
+    shown = {person["name"]: person for person in people.listed("", None, None)[0]}
+    for name, key in (("Bob", KEY), ("Carol", OTHER)):
+        written = {"fingerprint": fingerprint(key), "words": words(key), "digits": digits(key)}
+        assert written.items() <= shown[name].items()
+        assert (shown[name]["verified"], shown[name]["key_changed"]) == (False, False)
+    assert shown["Keyless"]["fingerprint"] is None
+    assert "words" not in shown["Keyless"]
+
+
+def test_a_comparison_is_kept_told_and_can_be_taken_back(people: People, told: Told, history: History) -> None:
+    for verified in (True, False):
+        people.set_verified("Bob", verified)
+        assert told.last("people")[0]["verified"] is verified
+        assert [contact.verified for contact in history.contacts()] == [verified]
+    refused("not_connected", people.set_verified, "Carol", True)
+
+
+@pytest.mark.parametrize("heard", ["presence", "listed", "get", "reach"])
+def test_another_key_in_the_directory_stops_everything_however_it_is_heard(
+    people: People, told: Told, history: History, heard: str
+) -> None:
+    people.set_verified("Bob", True)
+    other, pinned = told.says("Bob", OTHER), history.contacts()[0]
+    match heard:
+        case "presence":
+            people.presence(other)
+        case "listed":
+            assert people.listed("", None, None)[0] == people.contacts()
+        case "get":
+            assert people.get("Bob") == bob(people)
+        case "reach":
+            refused("key_changed", people.reach, pinned)
+    assert told.last("people") == people.contacts()
+    assert told.last("notice")["code"] == "key_changed"
+    expected = {"key_changed": True, "key_kept": False, "fingerprint": fingerprint(KEY), "words": words(KEY)}
+    expected |= {"new_fingerprint": fingerprint(OTHER), "new_words": words(OTHER), "new_digits": digits(OTHER)}
+    assert expected.items() <= bob(people).items()
+    refused("key_changed", people.look_up, "Bob")
+    refused("key_changed", people.set_verified, "Bob", True)
+    told.down = True
+    refused("key_changed", people.reach, history.contacts()[0])
+
+
+def test_a_key_that_comes_back_ends_the_stop_and_says_so(people: People, told: Told) -> None:
+    people.presence(told.says("Bob", OTHER))
+    people.keep_key("Bob")
+    assert bob(people)["key_kept"] is True
+    people.presence(told.says("Bob", KEY))
+    assert told.last("people")[0]["key_changed"] is False
+    assert people.look_up("Bob").key == KEY
+    assert people.contact("Bob").connected
+
+
+def test_a_trusted_key_takes_the_place_of_the_old_one_but_not_its_connection(people: People, told: Told) -> None:
+    people.set_verified("Bob", True)
+    people.presence(told.says("Bob", OTHER))
+    people.replace_key("Bob", fingerprint(OTHER))
+    now = bob(people)
+    assert now == told.last("people")[0]
+    assert (now["fingerprint"], now["connected"], now["verified"]) == (fingerprint(OTHER), False, False)
+    assert now["key_changed"] is False
+    assert people.look_up("Bob").key == OTHER
+    refused("not_connected", people.contact, "Bob")
+
+
+def test_only_the_key_that_the_directory_gives_now_can_be_trusted(people: People, told: Told) -> None:
+    refused("key_changed", people.replace_key, "Bob", fingerprint(KEY))
+    people.presence(told.says("Bob", OTHER))
+    refused("key_changed", people.replace_key, "Bob", fingerprint(THIRD))
+    told.says("Bob", THIRD)
+    refused("key_changed", people.replace_key, "Bob", fingerprint(OTHER))
+    assert bob(people)["new_fingerprint"] == fingerprint(THIRD)
+    told.says("Bob", THIRD, None)
+    refused("unreachable", people.replace_key, "Bob", fingerprint(THIRD))
+    told.says("Bob", KEY)
+    refused("key_changed", people.replace_key, "Bob", fingerprint(KEY))
+    assert (bob(people)["fingerprint"], bob(people)["connected"]) == (fingerprint(KEY), True)
