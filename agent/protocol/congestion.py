@@ -25,11 +25,13 @@ from typing import Final
 from agent.protocol.delivery import DeliveryRate, Sent
 from agent.protocol.pacing import burst_bytes
 
-INITIAL_WINDOW: Final = 10  # packets (RFC 9002 section 7.2)
+INITIAL_WINDOW: Final = 14_520  # bytes: ten of the largest datagrams (RFC 9002 section 7.2)
+INITIAL_RATE: Final = INITIAL_WINDOW / 0.001  # they may leave at once (RFC 9002 section 7.7)
 MINIMUM_WINDOW: Final = 4  # packets: fewer would wait for delayed acknowledgements
 
 STARTUP_GAIN: Final = 2.4  # a round leaves in under half a round trip, so its queue shows early
 QUEUE_SAMPLES: Final = 4  # so many long round trips in a row are a queue and not jitter
+SLOWER: Final = 2  # STARTUP grows by half after a pause that proved nothing (as in RFC 9406)
 FULL_GROWTH: Final = 1.25  # less growth than this in each of three rounds: the path is full
 FULL_ROUNDS: Final = 3
 
@@ -76,6 +78,8 @@ class Controller:
         "_congested_until",
         "_cycle",
         "_delivery",
+        "_divisor",
+        "_flight",
         "_full_bandwidth",
         "_full_rounds",
         "_jitter",
@@ -86,6 +90,7 @@ class Controller:
         "_phase_rounds",
         "_queued_samples",
         "_rates",
+        "_round_at",
         "_round_delivered",
         "_round_end",
         "_round_rtt",
@@ -106,12 +111,12 @@ class Controller:
         self._cycle = 0
         self._begin(now, INITIAL_WINDOW)
 
-    def _begin(self, now: float, packets: int) -> None:
-        """Know nothing of the path, and begin with a window of so many packets."""
+    def _begin(self, now: float, window: int) -> None:
+        """Know nothing of the path, and begin with a window of so many bytes."""
         self._enter(STARTUP, now)
         self._began_at = now  # what left before it says nothing
-        self.window: int = packets * self.datagram_size  # that may be in flight
-        self.rate: float = self.window / 0.001  # at which it may leave
+        self.window = window  # that may be in flight
+        self.rate = INITIAL_RATE  # at which it may leave
         self.bandwidth = 0.0
         self._rates = [0.0, 0.0]  # the highest of this cycle and of the one before
         self.min_rtt = INFINITY
@@ -122,13 +127,16 @@ class Controller:
         self._base_at = now
         self._paused_until: int | None = None  # `delivered` at which STARTUP's pause is judged
         self._queued_samples = 0
+        self._flight = 0  # the most bytes in flight since the window grew
         self._full_bandwidth = 0.0
         self._full_rounds = 0
+        self._divisor = 1  # of STARTUP's growth
         self._up_bytes = 0.0
         self._ceiling = INFINITY
         self._congested_at = now
         self._congested_until = 0  # `delivered` at which the effect of the last cut shows
         self._round_end = self._round_delivered = self._delivery.delivered
+        self._round_at = now
         self._round_rtt = INFINITY  # the shortest of this round
         self._lost = 0  # in this round
 
@@ -137,6 +145,8 @@ class Controller:
 
         The snapshot is to be kept with them and handed back to `on_ack`.
         """
+        if in_flight + size > self._flight:
+            self._flight = in_flight + size
         return self._delivery.on_sent(now, in_flight)
 
     def on_app_limited(self, in_flight: int) -> None:
@@ -186,7 +196,7 @@ class Controller:
 
     def on_persistent_congestion(self, now: float) -> None:
         """Begin again from the smallest window (RFC 9002 section 7.6)."""
-        self._begin(now, MINIMUM_WINDOW)
+        self._begin(now, MINIMUM_WINDOW * self.datagram_size)
 
     def on_path_change(self, now: float) -> None:
         """Begin again: nothing is known of the new path (RFC 9000 section 9.4)."""
@@ -218,7 +228,7 @@ class Controller:
         """Grow by what was delivered as long as no queue shows; leave when one stays.
 
         What was lost counts as well: it left room in the path. `_end_round` finds the losses that
-        mean something.
+        mean something. A window that is not used does not grow (RFC 9002 section 7.8).
         """
         delivery = self._delivery
         judged = self._paused_until is not None and delivery.prior >= self._paused_until
@@ -226,6 +236,7 @@ class Controller:
             self._queued_samples = 0
             if judged:
                 self._paused_until = None
+                self._divisor = SLOWER
         elif rtt is not None:
             self._queued_samples += 1
             if self._queued_samples >= QUEUE_SAMPLES:
@@ -233,8 +244,8 @@ class Controller:
                     self._enter(DOWN, now)
                 elif self._paused_until is None:
                     self._paused_until = delivery.delivered
-        if self._paused_until is None and not delivery.limited:
-            self.window += delivery.size + lost
+        if self._paused_until is None and self.window < 3 * self._flight:
+            self.window += (delivery.size + lost) // self._divisor
             self._stale = True
 
     def _end_round(self, now: float, in_flight: int) -> None:
@@ -242,7 +253,9 @@ class Controller:
         delivery = self._delivery
         lost, rtt = self._lost, self._round_rtt
         delivered = delivery.delivered - self._round_delivered
+        rate = delivered / max(now - self._round_at, SHORTEST_RTT)
         self._round_end = self._round_delivered = delivery.delivered
+        self._round_at = now
         self._round_rtt = INFINITY
         self._lost = 0
         self._phase_rounds += 1
@@ -263,7 +276,7 @@ class Controller:
             self._ceiling += max(1.0, peace) * self.datagram_size
             if rtt < INFINITY and not self._is_queue(rtt):
                 self._ceiling *= 1.125
-        self._take_turns(now, rtt)
+        self._take_turns(now, rtt, rate)
 
     def _is_full(self) -> bool:
         """Whether the bandwidth has stopped to grow (draft-ietf-ccwg-bbr-01 section 5.3.1.2)."""
@@ -274,14 +287,17 @@ class Controller:
             self._full_rounds += 1
         return self._full_rounds >= FULL_ROUNDS
 
-    def _take_turns(self, now: float, rtt: float) -> None:
+    def _take_turns(self, now: float, rtt: float, rate: float) -> None:
         """Go on to the next phase, at the end of a round, if it is time."""
         rounds, seconds = self._phase_rounds, now - self._phase_at
         if self.phase is DOWN:
-            if rounds > DOWN_ROUNDS:
+            if rounds > DOWN_ROUNDS:  # a queue stays: there is less bandwidth than there was
+                self.bandwidth = rate
+                self._rates = [rate, rate]
                 self._enter(CRUISE, now)
         elif self.phase is CRUISE:
-            if rounds > CRUISE_ROUNDS + self._cycle % 3 and seconds > CRUISE_SECONDS:
+            enough = CRUISE_ROUNDS + self._cycle % 3 if self._cycle else 1
+            if rounds > enough and seconds > CRUISE_SECONDS:
                 self._begin_cycle()
                 self._enter(UP, now)
         elif self.phase is UP:
@@ -326,7 +342,7 @@ class Controller:
         self._stale = False
         phase = self.phase
         if phase is STARTUP:
-            if self.min_rtt < INFINITY:
+            if self.min_rtt < INFINITY and self.window > INITIAL_WINDOW:
                 self.rate = STARTUP_GAIN * self.window / self.min_rtt
             return
         bdp = self.bandwidth * self.min_rtt
