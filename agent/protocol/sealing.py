@@ -135,9 +135,11 @@ class Opener:
     def open(self, data: memoryview, size: int, word: int, keys: PacketKeys, received: Received) -> Opened:
         """Open each authentic, new packet of a batch.
 
-        Stops at a datagram whose header does not begin with `word`: it is not of this session. The caller adds the
-        numbers to `received`; a number that stands twice in one batch is returned once.
+        Stops at a datagram whose header does not begin with `word`: it is not of this session; and after as many as
+        there is room for. The caller adds the numbers to `received`; a number that stands twice is returned once.
         """
+        if len(data) > len(self._plain):
+            data = data[: len(self._plain) // size * size]
         first, run, at = self._open_run(data, size, word, keys, received)
         if at == len(data):
             return Opened(first, run, [], at)

@@ -169,6 +169,20 @@ def test_small_packets_cost_no_more_room_than_there_are_of_them() -> None:
     assert sum(map(len, wire.opener._slots.values())) <= 8
 
 
+def test_of_more_packets_than_there_is_room_for_the_rest_is_left() -> None:
+    wire = Wire()
+    for size in (100, LARGEST_DATAGRAM):
+        first = wire.received.largest + 1
+        packets = [wire.packet(first + number, bytes(size - OVERHEAD)) for number in range(2000)]
+        data = b"".join(packets[::-1])
+        found: list[int] = []
+        while data:
+            opened, read = wire.open_some(data, size)
+            found += [number - first for number, _ in opened]
+            data = data[read:]
+        assert found == list(range(2000))[::-1]
+
+
 def test_a_packet_under_the_word_of_another_session_does_not_open() -> None:
     wire, other = Wire(), Wire(secret=b"x" * 32)
     packet = other.packet(0)
