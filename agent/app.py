@@ -128,6 +128,8 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         people.presence(person)
         if person.online:
             threading.Thread(target=exchange.came_online, args=(person.name,), daemon=True).start()
+        else:
+            exchange.went_offline(person.name)
 
     def on_status(status: str, message: str) -> None:
         if directory.name is not None and core.name is None:

@@ -259,7 +259,7 @@ class Directory:
             _call(self._on_presence, person)
 
     def _cope(self, error: UsageError) -> None:
-        if error.code == "rendezvous_down":
+        if error.code not in ("name_taken", "bad_request"):
             self._tell("down", error.message)
             return
         name = self._wanted[0] if self._wanted is not None else ""

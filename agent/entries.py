@@ -30,7 +30,8 @@ class Entries:
 
     def unfinished(self) -> list[Entry]:
         """Return the pictures that were on their way when the agent stopped; everything else gets its last word."""
-        moving = [entry for entry in self._history.open_requests() if entry["phase"] == "transferring"]
+        on_the_way = ("accepted", "transferring")
+        moving = [e for e in self._history.open_requests() if e["kind"] == "image" and e["phase"] in on_the_way]
         self._open = {entry["request"]: entry for entry in moving}
         self._history.close_open("The agent was stopped before this was finished.", "unreachable")
         for entry in moving:
@@ -115,7 +116,9 @@ class Entries:
 
 
 def shortened(entry: Entry) -> Entry:
-    """Return an entry whose quote is cut to what fits everywhere."""
+    """Return an entry as it is told: its quote cut to what fits everywhere, without what only a restart needs."""
+    if "digests_sha256" in entry.get("image", ()):  # for a restart alone
+        entry = entry | {"image": {name: value for name, value in entry["image"].items() if name != "digests_sha256"}}
     quote = entry.get("quote")
     if quote and len(quote["text"]) > CUT:
         return entry | {"quote": quote | {"text": quote["text"][:CUT], "cut": True}}

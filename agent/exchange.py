@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 from agent.directory import Directory
 from agent.entries import Entries
 from agent.gifts import Gifts
-from agent.history import History
+from agent.history import History, never
 from agent.library import Library
 from agent.node import Node
 from agent.people import People
@@ -104,6 +104,13 @@ class Exchange:
             self._core.meet(contact.key, addresses)
             self._node.wake()
 
+    def went_offline(self, name: str) -> None:
+        """Find out whether a contact whom the rendezvous calls offline still answers."""
+        contact = self._people.find(name)
+        if contact is not None:
+            self._core.doubt(contact.key, self._node.now())
+            self._node.wake()
+
     # --- people ---
 
     def list_people(self, *, query: str | None = None, after: str | None = None) -> Answer:
@@ -129,6 +136,7 @@ class Exchange:
                 return {"request": entry["request"]}
         if person.key is None or person.box_key is None or person.box_signature is None:
             raise UsageError("unreachable", f"{person.name} has signed up without a key: nobody can reach them safely.")
+        self._history.set_setting(never(person.key), False)  # who asks may be asked
         card = Card(person.name, person.key, person.box_key, person.box_signature)
         online = person.online or self._core.in_session(person.key)
         if person.host and person.port:
@@ -207,12 +215,15 @@ class Exchange:
         if accept and entry["kind"] != "connection" and entry["verb"] == "ask":
             gift, value = self._gifts.pick(request, entry["kind"], item)
             self._entries.note(request, **value)
+        asked = self._core.find(id)
         try:
             self._core.answer(id, accept, gift, REPLIES[reply], self._node.now())
         except UsageError:
             if gift is not None:
                 self._gifts.let_go(request)
             raise
+        if not accept and reply == "never" and asked is not None:
+            self._history.set_setting(never(asked.peer.key), True)
         self._node.wake()
         return {}
 

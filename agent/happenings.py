@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.entries import Entries, image_value
+from agent.entries import Entries, image_value, shortened
 from agent.gifts import Gifts
-from agent.history import History
+from agent.history import History, never
 from agent.node import Node
 from agent.people import People
 from agent.pictures import Pictures
@@ -94,7 +94,7 @@ class Happenings:
         contact = self._people.by_key(event.peer.key)
         if event.made_here or contact is not None:
             name = event.peer.name if event.made_here or contact is None else contact.name
-            if not event.made_here and self._history.setting(f"never {name}"):
+            if not event.made_here and self._history.setting(never(event.peer.key)):
                 self._refuse(event.request, "No.")
                 return
             self._enter(event, name)
@@ -126,7 +126,7 @@ class Happenings:
             reason = "It could not be checked who is asking: " + error.message
             if error.code == "key_changed":
                 self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
-        if not reason and self._history.setting(f"never {name}"):
+        if not reason and self._history.setting(never(event.peer.key)):
             reason = "No."
         if reason:
             self._refuse(event.request, reason)
@@ -163,7 +163,8 @@ class Happenings:
             return
         if entry["kind"] in ("quote", "image"):
             head = {"request": entry["request"], "peer": entry["peer"]}
-            self._publish(entry["kind"], head | entry[entry["kind"]])
+            told = shortened(entry) if entry["kind"] == "image" else entry
+            self._publish(entry["kind"], head | told[entry["kind"]])
 
     # --- quotes ---
 

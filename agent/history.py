@@ -256,6 +256,11 @@ class History:
         return int(value)
 
 
+def never(key: bytes) -> str:
+    """Name the setting that says that the owner of `key` is refused without anybody being asked."""
+    return f"never {key.hex()}"
+
+
 def _contact(row: sqlite3.Row) -> Contact:
     flags = {name: bool(row[name]) for name in ("connected", "verified", "other_refused")}
     return Contact(**{**dict(row), **flags})

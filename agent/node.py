@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import eventlet
 from eventlet import greenthread, hubs
+from eventlet.support import greenlets
 
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.events import Event
@@ -57,6 +58,7 @@ class Node:
         self._held: list[Datagrams] = []  # taken from the core, not yet taken by the socket
         self._pumping = self._again = False
         self._timer: Any = None
+        self._timer_at = 0.0
         self._threads: list[Any] = []
 
     def now(self) -> float:
@@ -100,30 +102,34 @@ class Node:
             self._again = self._send() or self._again
             if not self._again:
                 break
-        self._set_timer(0 if self._again and not self._held else None)
+        self._set_timer(self._again)
 
     def _receive(self) -> None:
-        """Take datagrams as long as there are some; wait only when there are none."""
-        turn = 0
+        """Take datagrams as long as there are some, some batches at a time; wait only when there are none."""
         while True:
-            try:
-                size, ancillary, _, source = self._socket.recvmsg_into([self._buffer], self._ancillary)
-            except BlockingIOError:
-                turn = 0
-                hubs.trampoline(self._fd, read=True)
-                continue
-            except OSError as problem:
-                if problem.errno in (errno.EBADF, errno.ENOTSOCK):
-                    return
-                continue  # an ICMP error about something sent before: not to be believed
-            if size:
-                batch = Datagrams(_plain(source), self._buffer[:size], _segment(ancillary, size))
-                self._core.receive([batch], self.now())
+            taken = 0
+            while taken < _TURN and self._receive_batch():
+                taken += 1
+            if taken:
                 self.wake()
-            turn += 1
-            if turn == _TURN:
-                turn = 0
                 greenthread.sleep(0)
+            else:
+                hubs.trampoline(self._fd, read=True)
+
+    def _receive_batch(self) -> bool:
+        """Hand one batch to the core; False where there is none."""
+        try:
+            size, ancillary, _, source = self._socket.recvmsg_into([self._buffer], self._ancillary)
+        except BlockingIOError:
+            return False
+        except OSError as problem:
+            if problem.errno in (errno.EBADF, errno.ENOTSOCK):
+                raise greenlets.GreenletExit from None  # stopped meanwhile
+            return True  # an ICMP error about something sent before: not to be believed
+        if size:
+            batch = Datagrams(_plain(source), self._buffer[:size], _segment(ancillary, size))
+            self._core.receive([batch], self.now())
+        return True
 
     def _send(self) -> bool:
         """Send one round of what the core has; tell whether there was something."""
@@ -163,16 +169,15 @@ class Node:
         hubs.trampoline(self._fd, write=True)
         self.wake()
 
-    def _set_timer(self, delay: float | None) -> None:
+    def _set_timer(self, now: bool) -> None:
+        """See to it that the core's next timeout is not missed; a timer that comes earlier may stay."""
+        due = self.now() if now else self._core.next_timeout()
+        if self._held or due is None or (self._timer is not None and self._timer_at <= due):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if delay is None:
-            due = self._core.next_timeout()
-            if due is None or self._held:
-                return
-            delay = max(0.0, due - self.now())
-        self._timer = hubs.get_hub().schedule_call_global(delay, self._on_timer)
+        self._timer_at = due
+        self._timer = hubs.get_hub().schedule_call_global(max(0.0, due - self.now()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

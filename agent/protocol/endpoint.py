@@ -149,6 +149,11 @@ class Endpoint:
         """Tell whether packets flow with this peer now."""
         return self.session_with(key) is not None
 
+    def doubt(self, key: bytes, now: float) -> None:
+        """Ask a peer whether it is still there, because somebody says that it is not; after 4 s it counts as gone."""
+        for session in self._of_peer.get(key, []):
+            session.doubt(now)
+
     def progress(self, id: bytes) -> Progress | None:
         """Tell how far a transfer is; None if there is none."""
         request = self._consent.book.find(id)

@@ -8,6 +8,7 @@ Used by `endpoint` alone.
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 from typing import Final
 
 from agent.protocol import frames
@@ -29,6 +30,7 @@ from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
 KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
 SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
+DOUBT: Final = 4.0  # seconds, where the rendezvous says that it is gone: probes have gone out several times by then
 IDLE: Final = 120.0  # seconds without need of the session after which it is closed
 EPOCH: Final = 1 << EPOCH_SHIFT
 
@@ -89,6 +91,7 @@ class Session:
         self._messages: deque[Message] = deque()
         self._ping = True  # the first packet proves that we hold the keys
         self._pinged = now
+        self._doubted = -inf
         self._paced_until: float | None = None
         self._next_name = 1
         self.initiated = False  # we began it: the response has proven the peer
@@ -314,7 +317,7 @@ class Session:
 
     def timeout(self) -> float:
         """Return when `handle_timeout` must be called at the latest."""
-        times = [max(self.heard, self._pinged) + KEEPALIVE, self.heard + SILENCE, self.needed + IDLE]
+        times = [max(self.heard, self._pinged) + KEEPALIVE, self._silent_at(), self.needed + IDLE]
         for time in (
             self._received.deadline,
             self._recovery.timeout(),
@@ -326,12 +329,22 @@ class Session:
                 times.append(time)
         return min(times)
 
+    def doubt(self, now: float) -> None:
+        """Ask whether the peer is there, and do not wait long for an answer: somebody says that it is gone."""
+        self._ping, self._doubted = True, now
+
+    def _silent_at(self) -> float:
+        """Return when the peer counts as gone unless it is heard before."""
+        if self.heard < self._doubted:
+            return min(self.heard + SILENCE, self._doubted + DOUBT)
+        return self.heard + SILENCE
+
     def handle_timeout(self, now: float) -> None:
         """Act on what is due: losses, probes, the question whether the peer is there, and the end."""
         self._recovery.handle_timeout(now)
         if self._recovery.timeouts >= BLACK_HOLE_TIMEOUTS and self.path.mtu.size > SMALLEST_DATAGRAM:
             self.path.mtu.black_hole(now)
-        if now >= self.heard + SILENCE:
+        if now >= self._silent_at():
             self.closed = (CloseCode.LOST, "")
         elif now >= self.needed + IDLE:
             self.closed = (CloseCode.DONE, "")

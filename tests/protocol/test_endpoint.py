@@ -219,3 +219,17 @@ def test_fifty_of_fifty_handshakes_complete_at_30_percent_loss_each_way() -> Non
         pair.bob.says = lambda asked: True
         id = pair.alice.ask(Kind.CONNECTION, pair.bob)
         assert pair.until(id, Phase.DONE, 30), f"seed {seed}"
+
+
+def test_someone_who_is_said_to_be_gone_is_missed_within_seconds_and_only_if_it_is_true() -> None:
+    pair = Pair()
+    id = pair.alice.ask(Kind.QUOTE, pair.bob)
+    pair.network.run_for(1)
+    pair.alice.core.doubt(pair.bob.card.key, pair.network.now)
+    pair.alice.host.wake()
+    pair.network.run_for(8)
+    assert pair.alice.phase(id) is Phase.WAITING
+    pair.bob.host.stop()
+    pair.alice.core.doubt(pair.bob.card.key, pair.network.now)
+    pair.alice.host.wake()
+    assert pair.network.run_until(lambda: pair.alice.phase(id) is Phase.UNREACHABLE, pair.network.now + 5)

@@ -101,6 +101,11 @@ def limit_table() -> str:
         ),
         ("keepalive", f"{session.KEEPALIVE:.0f} s without a packet", "NAT mappings live 30 s and more"),
         ("peer gone", f"{session.SILENCE:.0f} s without a packet", "outlives a blackout of 20 s"),
+        (
+            "peer gone, where the rendezvous says so too",
+            f"{session.DOUBT:.0f} s without an answer",
+            "probes go out several times by then",
+        ),
         ("idle session", f"{session.IDLE:.0f} s without need", "a new one costs one round trip"),
         ("path challenge", f"{path.CHALLENGE_TRIES} times, every {path.CHALLENGE_INTERVAL} s", "RFC 9000, 8.2.1"),
         ("control stream window", f"{control.WINDOW // 1024} KiB", "what a peer can make us hold"),
