@@ -44,7 +44,7 @@ export function avatar(name, fingerprint = "") {
 }
 
 export function presence(person) {
-  const where = person.connected ? "connected" : person.online ? "online" : "offline";
+  const where = !person.online ? "offline" : person.connected ? "connected" : "online";
   const seen = where === "offline" && person.last_seen;
   return h("span.presence", { "data-presence": where },
     h("span.dot", { "aria-hidden": "true" }),

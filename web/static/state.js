@@ -141,7 +141,7 @@ export const timelineOf = (state, peer) =>
 export const openConnection = (state, peer) =>
   timelineOf(state, peer).find((request) => request.kind === "connection" && request.phase === "waiting");
 
-const rank = (person) => (person.connected ? 0 : person.online ? 1 : 2);
+const rank = (person) => (!person.online ? 2 : person.connected ? 0 : 1);
 const byPresence = (a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name);
 
 /** Those of my people whom the search lets through: connected first, then online, then by name. */
