@@ -13,7 +13,8 @@ from typing import Final
 
 from tests.bench.support.contest import BenchError
 
-TUN: Final = Path("/dev/net/tun")
+TUN: Final = "/dev/net/tun"
+CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # which root in a container may lack
 SETTINGS: Final = {
     "ipv4/tcp_wmem": "4096 65536 33554432",  # as much in flight as the longest path of the matrix takes
     "ipv4/tcp_rmem": "4096 131072 33554432",
@@ -25,14 +26,21 @@ def why_not() -> str | None:
     """Return one sentence if there can be no impaired link here, None if there can."""
     if sys.platform != "linux":
         return "An impaired link needs Linux: it joins two network namespaces."
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not _capabilities() >> CAP_SYS_ADMIN & _capabilities() >> CAP_NET_ADMIN & 1:
         return "An impaired link needs root, to make network namespaces: try again with sudo."
-    if not TUN.exists():
-        return f"An impaired link needs {TUN}: load the kernel's module with `modprobe tun`."
+    try:
+        os.close(os.open(TUN, os.O_RDWR))
+    except OSError as problem:
+        return f"An impaired link needs {TUN} ({problem.strerror}): load the kernel's module with `modprobe tun`."
     for program, package in (("ip", "iproute2"), ("gcc", "gcc libc6-dev")):
         if shutil.which(program) is None:
             return f"An impaired link needs `{program}`: run `apt install {package}`."
     return None
+
+
+def _capabilities() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("CapEff:")[2].split()[0], 16)
 
 
 def run(*command: str) -> None:
