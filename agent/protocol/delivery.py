@@ -5,6 +5,7 @@ kept with every run of packets. It judges nothing: congestion.py decides what a 
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 Sent = tuple[int, float, float, float, bool]
@@ -13,6 +14,7 @@ last of those were acknowledged, when the run that they ended had left, when thi
 whether the sender lacked data."""
 
 
+SENT_AT: Final = itemgetter(3)
 SHORTEST_INTERVAL: Final = 1e-6  # what a coarse clock may call 0
 
 
@@ -49,10 +51,9 @@ class DeliveryRate:
         come bunched together do not exaggerate it.
         """
         newest, size = acked[0]
-        for run, run_size in acked[1:]:
-            size += run_size
-            if run[3] > newest[3]:
-                newest = run
+        if len(acked) > 1:
+            size = sum([run_size for _, run_size in acked])
+            newest = max([run for run, _ in acked], key=SENT_AT)
         self.size = size
         self.delivered += size
         self.prior, prior_at, first_sent_at, sent_at, self.limited = newest
@@ -60,5 +61,6 @@ class DeliveryRate:
         self._at = now
         if sent_at > self._first_sent_at:
             self._first_sent_at = sent_at
-        interval = max(sent_at - first_sent_at, now - prior_at, SHORTEST_INTERVAL)
-        return (self.delivered - self.prior) / interval
+        sending, arriving = sent_at - first_sent_at, now - prior_at
+        interval = arriving if arriving > sending else sending
+        return (self.delivered - self.prior) / (interval or SHORTEST_INTERVAL)
