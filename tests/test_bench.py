@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "transfer": ("--mb", "1", "--rounds", "1"),
     "path": ("--mb", "0.1", "--rate", "50", "--rtt", "10", "--seeds", "1", "--steady", "0.3"),
-    "fair": ("--seconds", "1", "--mb", "1"),
+    "fair": ("--seconds", "1", "--mb", "1", "--against", "TCP cubic"),
 }
 PAYLOAD = LARGEST_DATAGRAM - PIECE_OVERHEAD
 PACKET = LARGEST_DATAGRAM + IP_UDP
@@ -27,7 +27,7 @@ PACKET = LARGEST_DATAGRAM + IP_UDP
 
 def measure(bench: str, *flags: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", f"tests.bench.{bench}", *flags]
-    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110)
 
 
 def check_shape(found: dict[str, Any], bench: str) -> None:

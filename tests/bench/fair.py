@@ -58,7 +58,7 @@ def measure(given: argparse.Namespace) -> Report:
     report = Report("fair", {**params, **machine()})
     there = congestion_controls()
     with file_of(int(given.mb * 1e6)) as file:
-        for rival in RIVALS:
+        for rival in given.against or RIVALS:
             if rival == "TCP bbr" and "bbr" not in there:
                 report.notes.append("This kernel has no TCP BBR, so the share against it is not measured.")
                 continue
@@ -73,6 +73,7 @@ def main() -> int:
     flags.add_argument("--rate", type=float, default=20, help="Mbit/s (%(default)s)")
     flags.add_argument("--rtt", type=float, default=50, help="round trip of the empty path, in ms (%(default)s)")
     flags.add_argument("--queue", type=int, default=250_000, help="bytes that may wait (%(default)s)")
+    flags.add_argument("--against", action="append", choices=RIVALS, help="only this rival; may be said again")
     flags.add_argument("--mb", type=float, default=100, help="million bytes of each picture (%(default)s)")
     return run(measure, flags.parse_args())
 

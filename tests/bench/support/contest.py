@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).resolve().parents[3]
+from tests.support.programs import ROOT, environment
+
 PATIENCE: Final = 300.0
 """Seconds until a side that says nothing counts as stuck: the slowest contestants take minutes on bad paths."""
 
@@ -46,6 +47,7 @@ class Side:
         self._process = subprocess.Popen(
             [*inside, sys.executable, "-m", f"tests.bench.sides.{module}", *arguments],
             cwd=ROOT,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
