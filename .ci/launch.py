@@ -21,6 +21,8 @@ import demo
 import environment
 from environment import PYTHON, ROOT, SetupError
 
+ALL_TESTS = ("-n", "auto", "--dist", "loadfile")  # the tests of one file share programs that they start
+
 
 def run_program(name: str, arguments: Sequence[str]) -> int:
     """Become the agent or the rendezvous, in the folder where ./run was called."""
@@ -29,7 +31,7 @@ def run_program(name: str, arguments: Sequence[str]) -> int:
 
 
 def run_tests(arguments: Sequence[str]) -> int:
-    """Run pytest with all that the tests need in place."""
+    """Run pytest with all that the tests need in place; all tests on all processors, or what `arguments` say."""
     environment.prepare("dev")
     browser = chromium.find_or_install()
     vendored = subprocess.run([PYTHON, ".ci/vendor.py", "page", "tests"], cwd=ROOT)
@@ -37,7 +39,7 @@ def run_tests(arguments: Sequence[str]) -> int:
         return vendored.returncode
     os.chdir(ROOT)
     os.environ["TMGE_CHROMIUM"] = browser
-    os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
+    os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *(arguments or ALL_TESTS)])
 
 
 def run_check(arguments: Sequence[str]) -> int:
