@@ -19,17 +19,17 @@ WORDS: Final = tuple(
     bucket bus butter cabin cactus camel candle carpet castle cedar cello chair cherry chimney circle clock
     cloud coat cobra coffee comet copper coral cotton cousin crab cricket crown cup curtain dagger daisy
     dancer desert diamond dinner doctor dolphin donkey door dragon dream drum duck dust eagle earth east
-    echo eclipse elbow elephant elm engine evening fabric falcon farmer feather fence fiddle finger fire flag
+    echo eclipse elbow elm emerald engine evening fabric falcon farmer feather fence fiddle finger fire flag
     flute forest fossil fox friday frog fruit galaxy garden garlic ghost giant ginger giraffe glass glove
     gold goose grape guitar hammer harbor harp hat hazel helmet hermit hill honey hornet hotel house
     humble ice igloo index ink iron island ivory jacket jaguar jar jelly jewel jigsaw jungle kettle
     kiosk kitten knife koala ladder lake lamp lantern laser leather lemon lettuce library lily lion lizard
-    lobster lunch magnet mango maple market meadow melon metal mirror monkey moon motor mountain museum music
+    lobster lunch magnet mango maple market meadow melon metal mirror monkey moon motor mouse museum music
     napkin needle nest nickel north novel nutmeg oak oasis ocean office olive onion opera orange orchid
     otter oven owl oxygen oyster paddle palace panda paper parrot pencil pepper piano pigeon pillow pirate
     planet plum pocket pony potato prince pumpkin puzzle queen quiver rabbit radio rainbow ribbon river robot
     rocket rope ruby saddle salmon sandal scarf school shadow silver sister spider spoon square summer sunset
-    table teapot temple thunder tiger tomato tunnel turtle umbrella valley velvet violin walnut window winter zebra
+    table teapot temple thunder tiger tomato tunnel turtle uncle valley velvet violin walnut window winter zebra
     """.split()
 )
 
