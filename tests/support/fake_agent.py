@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import segno
 from flask import Flask, Response, render_template, request
 from flask_socketio import SocketIO, emit
 from PIL import Image, ImageDraw
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from agent.words import digits, key_text, words
 
 Value = dict[str, Any]
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -46,9 +49,15 @@ def fingerprint(name: str) -> str:
     return "-".join(text[i : i + 4] for i in range(0, 32, 4))
 
 
+def written(name: str) -> Value:
+    """Make up a key for a name, in the three ways in which people see one."""
+    key = name.encode()
+    return {"fingerprint": fingerprint(name), "words": words(key), "digits": digits(key)}
+
+
 def person(name: str, *, online: bool = True, connected: bool = False, **more: Any) -> Value:
     """Describe one person as the agent does."""
-    known = {"name": name, "fingerprint": fingerprint(name)}
+    known = {"name": name, **written(name), "verified": False, "key_changed": False}
     return {**known, "online": online, "connected": connected, **more}
 
 
@@ -78,7 +87,7 @@ class FakeAgent:
     """Serves one page on a free loopback port while the `with` block lasts."""
 
     def __init__(self, name: str | None = "Alice", port: int = 0) -> None:
-        self.me: Value = {"name": name, "fingerprint": fingerprint("me"), "signed_up": name is not None}
+        self.me: Value = {"name": name, **written("me"), "qr": "/qr.svg", "signed_up": name is not None}
         self.contacts: list[Value] = []
         self.listed: list[Value] = []
         self.requests: dict[str, Value] = {}
@@ -162,10 +171,16 @@ class FakeAgent:
         known = {p["name"]: p for p in [*self.listed, *self.contacts]}.get(name, person(name))
         changed = {**known, **news}
         self.listed = [changed if p["name"] == name else p for p in self.listed]
+        was_contact = name in {p["name"] for p in self.contacts}
         self.contacts = [p for p in self.contacts if p["name"] != name]
-        if changed["connected"] or name in {p["name"] for p in self.contacts}:
+        if changed["connected"] or was_contact:
             self.contacts.append(changed)
         self.say("people", [changed])
+
+    def change_key(self, name: str) -> None:
+        """Have the rendezvous say another key of a contact, and tell the page."""
+        new = {f"new_{form}": text for form, text in written(f"another {name}").items()}
+        self.change_person(name, key_changed=True, key_kept=False, **new)
 
     def image(self, data: bytes, width: int, height: int) -> Value:
         """Keep a picture and describe it as an `image` of the contract."""
@@ -240,6 +255,8 @@ class FakeAgent:
             "get_person": self._get_person,
             "connect_to": lambda v: self._ask("connection", "ask", v),
             "disconnect_from": lambda v: self.change_person(v["peer"], connected=False),
+            "set_verified": lambda v: self.change_person(v["peer"], verified=v["verified"]),
+            "trust_key": self._trust_key,
             "ask_quote": lambda v: self._ask("quote", "ask", v),
             "ask_image": lambda v: self._ask("image", "ask", v),
             "offer_quote": lambda v: self._ask("quote", "offer", v),
@@ -274,6 +291,16 @@ class FakeAgent:
     def _ask(self, kind: str, verb: str, value: Value) -> Value:
         wish = {"wish": value["wish"]} if "wish" in value else {}
         return {"request": self.put(kind, verb, "out", value["peer"], **wish)}
+
+    def _trust_key(self, value: Value) -> None:
+        name, known = value["peer"], self._get_person({"name": value["peer"]})["person"]
+        if value["fingerprint"] == known["fingerprint"]:
+            self.change_person(name, key_kept=True)
+        elif value["fingerprint"] == known["new_fingerprint"]:
+            new = written(f"another {name}")
+            self.change_person(name, connected=False, verified=False, key_changed=False, **new)
+        else:
+            raise Refusal("key_changed", "This is not the key that the rendezvous gives: look again.")
 
     def _answer(self, value: Value) -> None:
         entry = self.requests[value["request"]]
@@ -315,6 +342,12 @@ class FakeAgent:
         @app.get("/")
         def index() -> tuple[str, int]:
             return render_template("index.html"), 200 if self.lets_in else 401
+
+        @app.get("/qr.svg")
+        def qr() -> Response:
+            drawn = io.BytesIO()
+            segno.make_qr(key_text("Alice", b"me"), error="m").save(drawn, kind="svg", omitsize=True, light="#fff")
+            return Response(drawn.getvalue(), mimetype="image/svg+xml")
 
         @app.get("/media/<sha256>")
         def media(sha256: str) -> Response:

@@ -110,6 +110,8 @@ export function makeActions(call, dispatch, current) {
       if (await run("offer", () => call(name, { peer, item: item.item }))) dispatch("dialog", null);
     },
     disconnect: (peer) => run(`ask:${peer}`, () => call(calls.disconnect_from, { peer })),
+    setVerified: (peer, verified) => run("keys", () => call(calls.set_verified, { peer, verified })),
+    trustKey: (peer, fingerprint) => run(`key:${peer}`, () => call(calls.trust_key, { peer, fingerprint })),
     cancel: (request) => run(`request:${request}`, () => call(calls.cancel, { request })),
     answer: (request, accept, item) =>
       run(`request:${request}`, () => call(calls.answer, { request, accept, ...(item && { item }) })),

@@ -44,13 +44,17 @@ export function avatar(name, fingerprint = "") {
 }
 
 export function presence(person) {
-  const where = !person.online ? "offline" : person.connected ? "connected" : "online";
+  const where = person.key_changed ? "changed" : !person.online ? "offline" : person.connected ? "connected" : "online";
   const seen = where === "offline" && person.last_seen;
   return h("span.presence", { "data-presence": where },
     h("span.dot", { "aria-hidden": "true" }),
     h("span.presence-text", null, texts[where], seen && [" · ", phrase(texts.lastSeen, { time: moment(seen) })]),
   );
 }
+
+/** Beside someone whose key was compared. */
+export const comparedMark = (person) =>
+  person.verified && h("span.mark", { title: texts.compared }, sign("check"), h("span.unseen", null, texts.compared));
 
 export const countdown = (until) =>
   h("span.countdown", { until: String(until), role: "timer" });

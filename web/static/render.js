@@ -6,6 +6,7 @@ import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
 import { avatar, button, failure, iconButton, steps } from "./parts.js";
 import { renderDialog } from "./render_dialog.js";
+import { keyFigure } from "./render_keys.js";
 import { renderOffer } from "./render_offer.js";
 import { renderPeople } from "./render_people.js";
 import { renderRequests } from "./render_requests.js";
@@ -68,13 +69,19 @@ function whoAmI({ me, settings, reachability }) {
       avatar(me.name, me.fingerprint),
       h("span.person-text", null, h("span.name", null, isolated(me.name)), h("code", null, shortFingerprint(me.fingerprint))),
     ),
-    h("dl.popover", null,
-      line(texts.myName, me.name),
-      line(texts.fingerprint, h("code", null, me.fingerprint)),
-      h("dd.hint", null, texts.fingerprintHint),
-      line(texts.rendezvous, settings.rendezvous),
-      line(texts.peerPort, reachability.peer_port ?? settings.peer_port),
-      line(texts.dataFolder, settings.data),
+    h("div.popover", { tabindex: "0", role: "group", "aria-label": texts.whoAmI },
+      h("h2", null, isolated(me.name)),
+      keyFigure(texts.myKey, me),
+      h("div.code", null,
+        h("img.qr", { src: me.qr, alt: texts.qr, width: "148", height: "148", loading: "lazy" }),
+        h("p.hint", null, texts.myKeyHint),
+      ),
+      h("dl", null,
+        line(texts.fingerprint, h("code", null, me.fingerprint)),
+        line(texts.rendezvous, settings.rendezvous),
+        line(texts.peerPort, reachability.peer_port ?? settings.peer_port),
+        line(texts.dataFolder, settings.data),
+      ),
     ),
   );
 }

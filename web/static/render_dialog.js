@@ -1,15 +1,17 @@
-/* Owns what opens above the page: choosing what to offer, and a picture seen large. */
+/* Owns what opens above the page: choosing what to offer, comparing keys, and a picture seen large. */
 
 import { h, phrase } from "./dom.js";
 import { button, failure, iconButton, imageFacts, itemsOf, pictureName, pictureTitle, quotation, shelves } from "./parts.js";
 import { saveLink } from "./render_entry.js";
-import { form } from "./state.js";
+import { comparison } from "./render_keys.js";
+import { form, personNamed } from "./state.js";
 import { texts } from "./texts.js";
 
 export function renderDialog(state, act) {
   const { dialog } = state;
   const request = dialog?.kind === "picture" && state.requests[dialog.request];
   if (dialog?.kind === "offer") return offerDialog(state, act, dialog.peer);
+  if (dialog?.kind === "keys") return keysDialog(state, act, personNamed(state, dialog.peer));
   return request ? pictureDialog(act, request) : null;
 }
 
@@ -70,6 +72,9 @@ const choice = (item) =>
       item.kind === "quote" ? quotation(item) : h("img", { src: item.url, alt: pictureName(item), loading: "lazy", decoding: "async" }),
     ),
   );
+
+const keysDialog = (state, act, person) =>
+  dialogBox("comparing", phrase(texts.compareWith, { name: person.name }), act, comparison(state, act, person));
 
 function pictureDialog(act, request) {
   const { image } = request;

@@ -1,7 +1,7 @@
 /* Owns the column of people: mine first, then everybody at the rendezvous, with search. */
 
 import { h, isolated, phrase } from "./dom.js";
-import { avatar, badge, button, presence } from "./parts.js";
+import { avatar, badge, button, comparedMark, presence } from "./parts.js";
 import { contactsShown, matches, othersShown, toAnswer } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -44,6 +44,7 @@ const personRow = (person, open, waiting) =>
       },
       avatar(person.name, person.fingerprint),
       h("span.person-text", null, h("span.name", null, isolated(person.name)), presence(person)),
+      comparedMark(person),
       badge(waiting),
     ),
   );

@@ -1,9 +1,9 @@
 /* Owns the open conversation: whose it is, what happened, and what can be asked now. */
 
 import { h, isolated, phrase, plain, remember } from "./dom.js";
-import { shortFingerprint } from "./format.js";
 import { avatar, button, countdown, failure, presence, sign, steps } from "./parts.js";
 import { renderEntry } from "./render_entry.js";
+import { changedKey } from "./render_keys.js";
 import { form, openConnection, personNamed, timelineOf } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -39,11 +39,12 @@ function heading(state, act, person) {
       h("h2.name", { id: "talk-title", title: state.peer }, isolated(state.peer)),
       person && presence(person),
     ),
-    person?.fingerprint &&
-      h("details.fingerprint", null,
-        h("summary", { title: texts.fingerprint }, h("code", null, shortFingerprint(person.fingerprint))),
-        h("div.popover", null, h("p", null, texts.fingerprint), h("code", null, person.fingerprint)),
-      ),
+    person?.words && !person.key_changed &&
+      button(person.verified ? texts.compared : texts.compareKeys, () => act.openDialog({ kind: "keys", peer: state.peer }), {
+        look: "quiet compare",
+        icon: person.verified ? "check" : "key",
+        title: texts.compareKeys,
+      }),
     person?.connected && button(texts.disconnect, () => act.disconnect(state.peer), { look: "quiet", busy }),
   );
 }
@@ -69,12 +70,14 @@ function timeline(state, act) {
   );
 }
 
-/** Only what makes sense now: ask to connect, wait for it, or ask for things. */
+/** Only what makes sense now: decide about a key, ask to connect, wait for it, or ask for things. */
 function composer(state, act, person) {
   const key = `ask:${person.name}`;
   const open = openConnection(state, person.name);
   const name = { name: person.name };
-  const content = person.connected
+  const content = person.key_changed
+    ? changedKey(state, act, person)
+    : person.connected
     ? askForThings(state, act, person)
     : open?.direction === "in"
       ? h("p.hint", { key: "theirs" }, phrase(texts.theyAsked, name))

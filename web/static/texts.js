@@ -17,9 +17,10 @@ export const texts = Object.freeze({
 
   // who I am, and how things stand
   whoAmI: "Who I am",
-  myName: "Name",
+  myKey: "Your key",
+  myKeyHint: "Others see the same words beside your name. Read them out to each other, or have the code scanned, to be sure that nobody stands between you.",
+  qr: "QR code of your name and the words of your key",
   fingerprint: "Fingerprint",
-  fingerprintHint: "Others see the same letters beside your name. Compare them to be sure that it is you.",
   rendezvous: "Rendezvous",
   peerPort: "Peer port",
   dataFolder: "Data folder",
@@ -56,6 +57,7 @@ export const texts = Object.freeze({
   connected: "connected",
   online: "online",
   offline: "not online",
+  changed: "has another key",
   lastSeen: "last seen {time}",
   waitingCount: (n) => (n === 1 ? "1 request waits for you" : `${n} requests wait for you`),
   nobody: "Nobody else is here yet.",
@@ -78,6 +80,26 @@ export const texts = Object.freeze({
   theyAsked: "{name} would like to connect with you. Your answer is awaited under “Waiting for you”.",
   isOffline: "{name} is not online. You can ask once they are back.",
   unknownPerson: "Nobody with this name is known here.",
+
+  // keys
+  compareKeys: "Compare keys",
+  compared: "Keys compared",
+  compareWith: "Compare keys with {name}",
+  compareHow: "Call or meet {name}, and read the words or the digits out to each other. {name} finds them on their own page, under their name at the top.",
+  keyOf: "The key of {name}",
+  isCompared: "You have compared the key of {name}.",
+  mark: "Mark as compared",
+  unmark: "Take the mark away",
+  markLater: "You can mark it as compared once you are connected.",
+  keyChanged: "{name} has another key than before",
+  keyChangedMeans: "The rendezvous gives a new key for this name. {name} may have a new machine, or have begun anew; or somebody else has taken the name. Ask {name} in person or by phone which words their page shows. Until you decide, nothing can be asked of them.",
+  keyBefore: "The key you connected with",
+  keyNow: "The key that the rendezvous gives now",
+  keepKey: "Keep the old key",
+  trustKey: "Trust the new key",
+  trustMeans: "With the new key you are no longer connected with {name}: you ask again, and compare again.",
+  keyKept: "{name} has another key, and you kept the old one: nothing can be asked until it is back.",
+  showKeys: "Show both keys",
 
   did: {
     connection: { ask: { out: "You asked to connect", in: "{name} asked to connect" } },
