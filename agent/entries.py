@@ -4,14 +4,14 @@ An entry is the `request` value of the local contract. Used by `exchange` and `h
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from agent.history import FINAL_PHASES, History
 from agent.protocol.errors import UsageError
 from agent.protocol.transfer import Image
 
-STATE_BYTES: Final = 160_000  # of the requests in `state`, which is to stay under 256 KB
+STATE_BYTES: Final = 100_000  # of the requests in `state`, which is to stay under 256 KB
 CUT: Final = 1000  # characters of a quote in `state` and in events of open pages
 RECENT: Final = 50
 
@@ -92,13 +92,8 @@ class Entries:
         """Return the open requests and the last ones, newest first, within the size that `state` has for them."""
         chosen = {entry["request"]: entry for entry in self._history.recent(RECENT, CUT)}
         chosen |= {request: shortened(entry) for request, entry in (self._unsaved | self._open).items()}
-        entries, size = [], 0
         ranked = sorted(chosen.values(), key=lambda entry: (entry["phase"] in FINAL_PHASES, -entry["created_at"]))
-        for entry in ranked:
-            size += len(str(entry).encode())
-            if size > STATE_BYTES:
-                break
-            entries.append(entry)
+        entries = within(ranked, STATE_BYTES)
         return sorted(entries, key=lambda entry: -float(entry["created_at"]))
 
     def _keep(self, request: str) -> None:
@@ -113,6 +108,17 @@ class Entries:
         self._publish("request", shortened(entry))
         if entry["phase"] in FINAL_PHASES:
             del self._open[request]
+
+
+def within(values: Iterable[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """Return the first values that together take at most about `size` bytes of JSON."""
+    taken: list[dict[str, Any]] = []
+    for value in values:
+        size -= len(str(value).encode())
+        if size < 0:
+            break
+        taken.append(value)
+    return taken
 
 
 def shortened(entry: Entry) -> Entry:

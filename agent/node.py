@@ -28,7 +28,9 @@ _UDP_GRO: Final = 104
 _IP_MTU_DISCOVER: Final = 10
 _IPV6_MTU_DISCOVER: Final = 23
 _PMTUDISC_PROBE: Final = 3
-_TURN: Final = 4  # batches received, or sent, before others have their turn
+_TURN: Final = 4  # batches sent before others have their turn
+_TURN_BYTES: Final = 4 * 65_536  # received before what follows from them is sent, and others have their turn
+_TURN_DATAGRAMS: Final = 64  # likewise
 _BUFFER: Final = 1 << 16
 _NO_SEGMENTS: Final = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 _MAPPED: Final = "::ffff:"
@@ -107,29 +109,30 @@ class Node:
     def _receive(self) -> None:
         """Take datagrams as long as there are some, some batches at a time; wait only when there are none."""
         while True:
-            taken = 0
-            while taken < _TURN and self._receive_batch():
-                taken += 1
-            if taken:
+            taken = datagrams = 0
+            while taken < _TURN_BYTES and datagrams < _TURN_DATAGRAMS and (size := self._receive_batch()) is not None:
+                taken += size
+                datagrams += 1
+            if datagrams:
                 self.wake()
                 greenthread.sleep(0)
             else:
                 hubs.trampoline(self._fd, read=True)
 
-    def _receive_batch(self) -> bool:
-        """Hand one batch to the core; False where there is none."""
+    def _receive_batch(self) -> int | None:
+        """Hand one batch to the core and return its bytes; None where there is none."""
         try:
             size, ancillary, _, source = self._socket.recvmsg_into([self._buffer], self._ancillary)
         except BlockingIOError:
-            return False
+            return None
         except OSError as problem:
             if problem.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise greenlets.GreenletExit from None  # stopped meanwhile
-            return True  # an ICMP error about something sent before: not to be believed
+            return 0  # an ICMP error about something sent before: not to be believed
         if size:
             batch = Datagrams(_plain(source), self._buffer[:size], _segment(ancillary, size))
             self._core.receive([batch], self.now())
-        return True
+        return int(size)
 
     def _send(self) -> bool:
         """Send one round of what the core has; tell whether there was something."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.entries import Entries
+from agent.entries import Entries, within
 from agent.images import MAX_BYTES, MAX_PIXELS
 from agent.library import Library
 from agent.people import People
@@ -12,7 +12,8 @@ from agent.quotes import MAX_TEXT_BYTES
 from agent.words import digits, key_text, words
 from rendezvous.contract.identity import fingerprint
 
-LIBRARY_BYTES: Final = 60_000
+LIBRARY_BYTES: Final = 50_000  # of the items in `state`, which is to stay under 256 KB
+PEOPLE_BYTES: Final = 90_000  # of the contacts: some 200; the others are found by searching
 DEFAULT_LIFETIME: Final = 300
 
 Publish = Callable[[str, object], None]
@@ -48,7 +49,7 @@ class StateView:
                 "qr": "/qr.svg",
                 "signed_up": self._core.name is not None,
             },
-            "people": self._people.contacts(),
+            "people": within(sorted(self._people.contacts(), key=_rank), PEOPLE_BYTES),
             "requests": self._entries.for_state(),
             "library": self._items(),
             "settings": {**self._settings, "default_lifetime": DEFAULT_LIFETIME, "limits": limits},
@@ -75,10 +76,8 @@ class StateView:
             self._publish("notice", {"level": "warning", "code": "rendezvous_down", "message": message})
 
     def _items(self) -> list[dict[str, object]]:
-        items, size = [], 0
-        for item in self._library.items():
-            size += len(str(item).encode())
-            if size > LIBRARY_BYTES:
-                break
-            items.append(item)
-        return items
+        return within(self._library.items(), LIBRARY_BYTES)
+
+
+def _rank(person: dict[str, Any]) -> tuple[bool, bool, str]:
+    return not person["connected"], not person["online"], person["name"]

@@ -55,6 +55,13 @@ class Ranges:
         at = bisect_right(self._starts, start) - 1
         return start >= stop or (at >= 0 and self._stops[at] >= stop)
 
+    def overlapping(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the parts of start..stop that are in the set."""
+        low = bisect_right(self._stops, start)
+        high = bisect_left(self._starts, stop)
+        found = zip(self._starts[low:high], self._stops[low:high], strict=True)
+        return [(max(a, start), min(b, stop)) for a, b in found]
+
     def add(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Put start..stop in, and return the pieces of it that were not there before."""
         if start >= stop:

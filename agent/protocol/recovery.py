@@ -234,13 +234,11 @@ class Recovery:
         """Raise the packet threshold where packets declared lost arrived after all (RFC 9002 section 6.1.1)."""
         if not self._recently_lost:
             return
-        for start, stop in list(self._recently_lost):
-            for a, b in ranges:
-                low, high = max(a, start), min(b, stop)
-                if low < high:
-                    distance = max(self._largest_acked - low, 0) + 1
-                    self._threshold = min(max(self._threshold, distance), MAX_PACKET_THRESHOLD)
-                    self._recently_lost.remove(low, high)
+        for start, stop in ranges:
+            for low, high in self._recently_lost.overlapping(start, stop):
+                distance = max(self._largest_acked - low, 0) + 1
+                self._threshold = min(max(self._threshold, distance), MAX_PACKET_THRESHOLD)
+                self._recently_lost.remove(low, high)
 
     def _acknowledges_skipped(self, ack: Ack) -> bool:
         """Tell a lie by what was left out; what lies before all that is in flight would gain the peer nothing."""
