@@ -98,12 +98,12 @@ class Story:
         self.network.run_for(0.5)
 
     def ended(self, seconds: float) -> bool:
-        """Run until whoever was not started anew has seen every request end."""
+        """Run until whoever was not started anew has seen every request end that reached them."""
         waiting = [person for person in self.people if person is not self.restarted]
 
         def over() -> bool:
             phases = [person.phase(id) for person in waiting for id in self.ids]
-            return all(phase is not None and phase.final for phase in phases)
+            return all(phase.final if phase else self.restarted is not None for phase in phases)
 
         return self.network.run_until(over, self.network.now + seconds)
 
