@@ -1,7 +1,6 @@
 """What a sign-up must hold: each thing that can be wrong with it, and what is said about it."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from tests.support.live_rendezvous import Someone
 
 ALICE, MALLORY = Someone(1), Someone(2)
 SERVER = b"S" * 32
-NOW = int(time.time())
+NOW = 1_800_000_000
 
 
 def read(body: bytes) -> Claim:
@@ -25,7 +24,7 @@ def read(body: bytes) -> Claim:
 
 
 def signed(**changes: object) -> dict[str, object]:
-    return ALICE.signup("alice", to_text(SERVER), **changes)
+    return ALICE.signup("alice", to_text(SERVER), **({"time": NOW} | changes))
 
 
 def refusal(body: bytes) -> Refused:
