@@ -106,7 +106,10 @@ def test_presence_follows_the_newest_connection(store: Store) -> None:
     assert not person.online
 
 
-@pytest.mark.parametrize("token", ["", "x", "zz.zz", "ff.ff", new_token("Alice"), new_token("eve")])
+TOKENS = {"none": "", "x": "x", "zz": "zz.zz", "ff": "ff.ff", "Alice's": new_token("Alice"), "Eve's": new_token("eve")}
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS.keys())
 def test_a_token_that_was_never_given_opens_nothing(store: Store, token: str) -> None:
     store.claim(claim("Alice", ALICE, 1), None)
     assert store.attach(token, "c", "192.0.2.1") is None
