@@ -87,6 +87,7 @@ class Controller:
         "_lost",
         "_paused_until",
         "_phase_at",
+        "_phase_rate",
         "_phase_rounds",
         "_queued_samples",
         "_rates",
@@ -254,6 +255,7 @@ class Controller:
         lost, rtt = self._lost, self._round_rtt
         delivered = delivery.delivered - self._round_delivered
         rate = delivered / max(now - self._round_at, SHORTEST_RTT)
+        self._phase_rate = max(self._phase_rate, rate)
         self._round_end = self._round_delivered = delivery.delivered
         self._round_at = now
         self._round_rtt = INFINITY
@@ -276,7 +278,7 @@ class Controller:
             self._ceiling += max(1.0, peace) * self.datagram_size
             if rtt < INFINITY and not self._is_queue(rtt):
                 self._ceiling *= 1.125
-        self._take_turns(now, rtt, rate)
+        self._take_turns(now, rtt)
 
     def _is_full(self) -> bool:
         """Whether the bandwidth has stopped to grow (draft-ietf-ccwg-bbr-01 section 5.3.1.2)."""
@@ -287,13 +289,13 @@ class Controller:
             self._full_rounds += 1
         return self._full_rounds >= FULL_ROUNDS
 
-    def _take_turns(self, now: float, rtt: float, rate: float) -> None:
+    def _take_turns(self, now: float, rtt: float) -> None:
         """Go on to the next phase, at the end of a round, if it is time."""
         rounds, seconds = self._phase_rounds, now - self._phase_at
         if self.phase is DOWN:
             if rounds > DOWN_ROUNDS:  # a queue stays: there is less bandwidth than there was
-                self.bandwidth = rate
-                self._rates = [rate, rate]
+                self.bandwidth = self._phase_rate
+                self._rates = [self._phase_rate, self._phase_rate]
                 self._enter(CRUISE, now)
         elif self.phase is CRUISE:
             enough = CRUISE_ROUNDS + self._cycle % 3 if self._cycle else 1
@@ -336,6 +338,7 @@ class Controller:
         self._stale = True  # window and rate do not fit any more
         self._phase_at = now
         self._phase_rounds = 0
+        self._phase_rate: float = 0.0  # the highest of its rounds
 
     def _apply(self) -> None:
         """Set window and rate to what the phase makes of the model."""
