@@ -141,6 +141,13 @@ class Controller:
         self._round_rtt = INFINITY  # the shortest of this round
         self._lost = 0  # in this round
 
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase = phase
+        self._stale = True  # window and rate do not fit any more
+        self._phase_at = now
+        self._phase_rounds = 0
+        self._phase_rate = 0.0  # the highest of its rounds
+
     def on_sent(self, now: float, size: int, in_flight: int) -> Sent:
         """Note that `size` bytes leave together, with `in_flight` before them.
 
@@ -332,13 +339,6 @@ class Controller:
         self._full_bandwidth = self.bandwidth
         self._up_bytes = min(2 * self._up_bytes, bdp)
         self._enter(UP, now)
-
-    def _enter(self, phase: Phase, now: float) -> None:
-        self.phase = phase
-        self._stale = True  # window and rate do not fit any more
-        self._phase_at = now
-        self._phase_rounds = 0
-        self._phase_rate: float = 0.0  # the highest of its rounds
 
     def _apply(self) -> None:
         """Set window and rate to what the phase makes of the model."""
