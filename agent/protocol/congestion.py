@@ -208,6 +208,7 @@ class Controller:
 
     def on_path_change(self, now: float) -> None:
         """Begin again: nothing is known of the new path (RFC 9000 section 9.4)."""
+        self._delivery.restart(now)
         self._begin(now, INITIAL_WINDOW)
 
     def _note_rtt(self, now: float, rtt: float) -> None:

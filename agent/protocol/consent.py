@@ -25,7 +25,7 @@ from agent.protocol.events import (
     RequestMade,
 )
 from agent.protocol.frames import MAX_TRANSFER
-from agent.protocol.interruption import PATIENCE, Interruption
+from agent.protocol.interruption import PATIENCE, STALL, Interruption
 from agent.protocol.questions import MEANING, Question, announced, bounded, image_fields, question
 from agent.protocol.request import WIRE_PHASES, Kind, Move, Phase, Side, Verb, last_word
 from agent.protocol.session import Session
@@ -248,6 +248,7 @@ class Consent:
             transfer = request.incoming
             if transfer is None or request.complete:
                 continue
+            request.deadline = now + STALL
             if transfer.failure is not None:
                 self._end(request, Move.FAIL, transfer.failure, now)
             elif transfer.complete:
@@ -267,6 +268,8 @@ class Consent:
         for request in [r for r in self.book if r.deadline <= now]:
             if request.phase is Phase.WAITING and not request.made_here:
                 self._end(request, Move.EXPIRE, "", now)
+            elif request.phase is Phase.TRANSFERRING and request.ours_to_end:
+                self._end(request, Move.FAIL, "Nothing more of the picture came.", now)
             else:
                 reason = f"{request.peer.name}'s agent did not say how this ended."
                 self.book.move(request, request.side, Move.LOSE, reason, now)

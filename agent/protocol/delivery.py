@@ -33,6 +33,10 @@ class DeliveryRate:
         self._first_sent_at = now
         self._limited_until = 0
 
+    def restart(self, now: float) -> None:
+        """Measure from now on: what is in flight left for another path."""
+        self._at = self._first_sent_at = now
+
     def on_sent(self, now: float, in_flight: int) -> Sent:
         """Return the snapshot to keep with what leaves now (section 3.2)."""
         if not in_flight:

@@ -385,5 +385,5 @@ class Endpoint:
         del self._of_peer[key]
         self._starts.pop(key, None)
         reason = code.sentence(session.peer.name)
-        self._consent.interruption.lost(key, reason, now)
+        self._consent.interruption.lost(key, reason, now, for_good=code is CloseCode.BROKEN)
         self._events.append(SessionClosed(session.peer, reason))

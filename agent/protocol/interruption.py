@@ -15,6 +15,7 @@ from agent.protocol.questions import bounded
 from agent.protocol.request import Kind, Move, Phase, Side
 from agent.protocol.session import Session
 
+STALL: Final = 60.0  # seconds in which nothing comes, although the session lives
 PATIENCE: Final = 86_400.0  # seconds that an interrupted transfer is kept
 
 
@@ -31,14 +32,20 @@ class Interruption:
         interrupted = request.phase is Phase.TRANSFERRING
         request.session, request.name = session, session.receive_transfer(request.incoming)
         self._book.move(request, Side.RECEIVER, Move.FETCH, "", now)
+        request.deadline = now + STALL
         session.say(m.Fetch(request.id, request.name, bounded(request.incoming.missing())), now)
         if interrupted:
             self._events.append(RequestChanged(request.id, Phase.TRANSFERRING, ""))
 
-    def lost(self, key: bytes, reason: str, now: float) -> None:
-        """End what is open with a peer that is gone, but for transfers: they wait for it to come back."""
+    def lost(self, key: bytes, reason: str, now: float, for_good: bool = False) -> None:
+        """End what is open with a peer that is gone; transfers wait for it to come back, unless it is `for_good`."""
         for request in self._book.with_peer(key):
-            if request.kind is not Kind.IMAGE or request.phase is not Phase.TRANSFERRING or request.stopping:
+            if (
+                for_good
+                or request.kind is not Kind.IMAGE
+                or request.phase is not Phase.TRANSFERRING
+                or request.stopping
+            ):
                 self._book.move(request, request.side, Move.LOSE, reason, now)
             elif request.session is not None:
                 self._detach(request, now)
@@ -75,4 +82,5 @@ class Interruption:
             transfers = session.receiving if request.incoming is not None else session.sending
             transfers.pop(request.name, None)
         request.session = request.outgoing = None
-        request.deadline = now + PATIENCE
+        if not request.stopping:
+            request.deadline = now + PATIENCE
