@@ -37,6 +37,7 @@ class Agent:
 
     exchange: Exchange
     _settings: Settings
+    _peer_port: int
     _history: History
     _library: Library
     _directory: Directory
@@ -136,4 +137,4 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         view.rendezvous(status, message)
 
     late += [on_presence, on_status]
-    return Agent(exchange, settings, history, library, directory, node, text_link, pictures, view)
+    return Agent(exchange, settings, sockets.port, history, library, directory, node, text_link, pictures, view)
