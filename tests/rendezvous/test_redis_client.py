@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +12,7 @@ from rendezvous.store import Claim, Claimed, Store
 from tests.support.live_rendezvous import Heard
 from tests.support.redis_cluster import Cluster, running_cluster, wait_until
 
+T = TypeVar("T")
 ONE = b"1" * 32
 
 
@@ -35,6 +37,16 @@ def insistently(work: Callable[[], object]) -> None:
         return True
 
     wait_until(works, "Redis answers again")
+
+
+def hear(messages: Iterator[T], heard: Heard[T]) -> None:
+    """Pass on what comes, in the background."""
+
+    def run() -> None:
+        for message in messages:
+            heard(message)
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def test_a_node_leads_to_all_keys_of_its_cluster(cluster: Cluster) -> None:
@@ -74,7 +86,7 @@ def test_a_message_reaches_whoever_listens_at_another_node(cluster: Cluster) -> 
     heard = Heard[bytes | None]()
     client = Client(cluster.url)
     for _ in range(3):
-        threading.Thread(target=lambda: [heard(m) for m in Client(cluster.url).listen("news")], daemon=True).start()
+        hear(Client(cluster.url).listen("news"), heard)
     for _ in range(3):
         heard.until(lambda message: message is None)
     client.call("PUBLISH", "news", "hello")
@@ -105,7 +117,7 @@ def test_what_was_acknowledged_survives_the_end_of_a_master(cluster: Cluster) ->
     for name in names:
         assert store.claim(claim(name), None)[0] is Claimed.NEW
     changes = Heard[str | None]()
-    threading.Thread(target=lambda: [changes(change) for change in store.changes()], daemon=True).start()
+    hear(store.changes(), changes)
     changes.until(lambda change: change is None)
     cluster.master_of("{names}").kill()
     insistently(lambda: store.page("", "", 100))
