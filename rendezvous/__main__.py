@@ -171,18 +171,36 @@ def _open_store(url: str) -> Store:
             time.sleep(0.2)
 
 
-def _start_stun(flags: Flags) -> None:
-    """Serve STUN; only a port that was asked for must be free."""
+def _start_stun(flags: Flags) -> tuple[int, ...]:
+    """Serve STUN and return its ports; only a port that was asked for must be free.
+
+    Without a second port there is STUN still, but no discovery of a NAT's behaviour.
+    """
     port = DEFAULT_UDP_PORT if flags.udp_port is None else flags.udp_port
+    first = _bind_udp(flags.host, port, flags.udp_port is not None)
+    if not first:
+        return ()
+    port = first[0].getsockname()[1]
+    second = _bind_udp(flags.host, flags.udp_port_2 or port + 1, flags.udp_port_2 is not None)
+    others = {sock.family: sock for sock in second}
+    answer = functools.partial(stun.answer, second_port=bool(second))
+    for sock in first:
+        eventlet.spawn(udp.serve, sock, others.get(sock.family), answer)
+    for sock in second:
+        eventlet.spawn(udp.serve, sock, sock, answer)
+    return (port, second[0].getsockname()[1]) if second else (port,)
+
+
+def _bind_udp(host: str, port: int, asked_for: bool) -> list[socket.socket]:
     try:
-        sock = udp.bind(flags.host, port)
-    except OSError as error:
-        message = f"Cannot use UDP port {port} for STUN: {error.strerror or error}."
-        if flags.udp_port is not None:
+        return udp.bind(host, port)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else "there is no such port"
+        message = f"Cannot use UDP port {port} for STUN: {reason}."
+        if asked_for:
             raise CannotStart(message) from None
         log.warning("%s Going on without it.", message)
-        return
-    eventlet.spawn(udp.serve, sock, stun.answer)
+        return []
 
 
 def _signals() -> socket.socket:

@@ -19,11 +19,12 @@ DEFAULT_UDP_PORT: Final = 3478
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What was asked for; `udp_port`, `redis` and `data` are None where nothing was said."""
+    """What was asked for; `udp_port`, `udp_port_2`, `redis` and `data` are None where nothing was said."""
 
     port: int
     host: str
     udp_port: int | None
+    udp_port_2: int | None
     redis: str | None
     data: Path | None
     processes: int
@@ -48,6 +49,8 @@ def parse(arguments: Sequence[str] | None) -> Flags:
     parser.add_argument("--port", type=_port, default=8000, help="HTTP and Socket.IO (8000)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--udp-port", type=_port, help=f"STUN ({DEFAULT_UDP_PORT})")
+    second = "the second port of STUN, so that agents can tell how their NAT behaves (the one after --udp-port)"
+    parser.add_argument("--udp-port-2", type=_port, help=second)
     parser.add_argument(
         "--redis",
         metavar="URL",

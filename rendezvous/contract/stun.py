@@ -21,10 +21,20 @@ BINDING_INDICATION: Final = 0x0011
 BINDING_SUCCESS: Final = 0x0101
 BINDING_ERROR: Final = 0x0111
 
+CHANGE_REQUEST: Final = 0x0003
 ERROR_CODE: Final = 0x0009
 UNKNOWN_ATTRIBUTES: Final = 0x000A
 XOR_MAPPED_ADDRESS: Final = 0x0020
+SOFTWARE: Final = 0x8022
 FINGERPRINT: Final = 0x8028
+
+CHANGE_PORT: Final = 0x02
+CHANGE_IP: Final = 0x04
+"""The two bits of CHANGE-REQUEST (RFC 5780 section 7.2)."""
+LARGEST_SUCCESS: Final = 52
+"""Bytes of the longest Binding success of ours (IPv6): what a request with CHANGE-REQUEST must have,
+because it is never answered with more than came in. `change_request` writes one.
+"""
 
 FINGERPRINT_XOR: Final = 0x5354554E
 _FINGERPRINT_SIZE: Final = 8
@@ -78,6 +88,19 @@ def encode(message: Message) -> bytes:
     length = len(body) + _FINGERPRINT_SIZE
     head = HEADER.pack(message.kind, length, MAGIC_COOKIE, message.transaction) + body
     return head + _fingerprint(head)
+
+
+def change_request(transaction: bytes) -> bytes:
+    """Write a Binding request to be answered from the server's second port, long enough to be
+    answered.
+
+    From the port that was asked it may be sent by anybody whose NAT does not filter by port: no
+    answer means that it does (or a loss: ask again).
+    """
+    change = (CHANGE_REQUEST, CHANGE_PORT.to_bytes(4, "big"))
+    short = encode(Message(BINDING_REQUEST, transaction, (change, (SOFTWARE, b""))))
+    padding = bytes([0x20]) * (LARGEST_SUCCESS - len(short))
+    return encode(Message(BINDING_REQUEST, transaction, (change, (SOFTWARE, padding))))
 
 
 def pack_address(host: str, port: int, transaction: bytes) -> bytes:

@@ -14,7 +14,7 @@ def no_redis_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_flags_it_is_a_rendezvous_for_this_machine() -> None:
     flags = parse([])
-    assert flags == Flags(8000, "127.0.0.1", None, None, None, 1, "warning", None)
+    assert flags == Flags(8000, "127.0.0.1", None, None, None, None, 1, "warning", None)
     assert flags.data_for(8000) != flags.data_for(8001)
 
 
