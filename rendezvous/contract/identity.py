@@ -12,6 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 BOX_CONTEXT = b"tmge-box-v1\0"
 SIGNUP_CONTEXT = b"tmge-signup-v1\0"
+FORGET_CONTEXT = b"tmge-forget-v1\0"
+INTRODUCTION_CONTEXT = b"tmge-introduction-v1\0"
+
+CLOCK_TOLERANCE = 600
+"""Seconds that a signer's clock may be off: what was signed earlier or later is refused."""
 
 
 def fingerprint(key: bytes) -> str:
@@ -25,13 +30,18 @@ def box_message(name: str, box_key: bytes) -> bytes:
     return BOX_CONTEXT + name.encode("utf-8") + b"\0" + box_key
 
 
-def signup_message(fields: Mapping[str, object]) -> bytes:
-    """Bytes that a sign-up signs: the context, then the JSON without `signature`, keys sorted,
-    no spaces, UTF-8.
+def signed_message(context: bytes, fields: Mapping[str, object]) -> bytes:
+    """Bytes that are signed of a JSON object: the context, then the JSON without `signature`, keys sorted, no spaces,
+    UTF-8. ValueError for text that is not Unicode.
     """
     signed = {name: value for name, value in fields.items() if name != "signature"}
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return SIGNUP_CONTEXT + text.encode("utf-8")
+    return context + text.encode("utf-8")
+
+
+def signup_message(fields: Mapping[str, object]) -> bytes:
+    """Bytes that a sign-up signs."""
+    return signed_message(SIGNUP_CONTEXT, fields)
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> bool:

@@ -1,8 +1,14 @@
-"""What a person's name may be, and when two names are one. Used by the rendezvous, the agent and
-whoever signs a name.
+"""What a person's name may be, and when two names are one. Used by the rendezvous, the agent and whoever signs a name.
 
-A name has one canonical form, which is shown and signed, and one fold, under which it is kept and
-found: `Zoë` and `zoë` are one person, written the way that the first of them wrote it.
+A name has one canonical form, which is shown and signed; one fold, by which it is searched and sorted (`Zoë` and `zoë`
+are one); and one skeleton, under which it is kept: names with one skeleton are one name, which has the spelling of
+whoever came first.
+
+Look-alikes are kept out in two steps (Unicode TR39). Letters of several scripts do not mix, but for the combinations of
+its "highly restrictive" level: `alice` with a Cyrillic first letter is no name. And what is left, a name written wholly
+in letters of another script that look Latin, has the skeleton of the Latin one, so that only one of them exists. The
+table is small because scripts do not mix; a package with all of Unicode's pairs would be half a megabyte in every
+agent. `l`, `I` and `1`, or `O` and `0`, stay apart: people number their names. Keys tell people apart, not letters.
 """
 
 import unicodedata
@@ -23,6 +29,19 @@ _BLANKS_THAT_ARE_LETTERS: Final = frozenset(
 Default_Ignorable_Code_Point).
 """
 
+_MAY_MIX: Final = tuple(
+    frozenset(scripts.split()) for scripts in ("LATIN CJK HIRAGANA KATAKANA", "LATIN CJK BOPOMOFO", "LATIN CJK HANGUL")
+)
+"""Scripts that one name may have together (TR39, section 5.2, highly restrictive), by their names in Unicode."""
+_OF_ANY_SCRIPT: Final = frozenset(("MODIFIER", "KATAKANA-HIRAGANA"))
+_SCRIPT_OF: Final = {"IDEOGRAPHIC": "CJK"}
+
+_LOOK: Final = str.maketrans(
+    # Folded letters of Cyrillic, Greek, Armenian and Cherokee, and the Latin ones that they or their capitals resemble.
+    "авгезікмнопрстухьѕјһԁԛԝӏүѵґ" "αβεζηικμνορτυχγωσϲϳ" "աեհոսցօզ" "ᎠᎡᎢᎥᎪᎫᎬᎳᎷᎻᏀᏃᏎᏒᏔᏕᏙᏚᏞᏟᏢᏦᏴ",  # noqa: RUF001
+    "abre3ikmhonpctyxbsjhdqwlyvr" "abezhikmvoptuxywocj" "wthnugoq" "drtiajewmhgz4rwsvslcpkb",
+)  # fmt: skip
+
 
 def canonical(text: str) -> str:
     """Return a name in its one form (NFKC); ValueError with a sentence for the person where it
@@ -41,17 +60,30 @@ def canonical(text: str) -> str:
         raise ValueError("A name neither begins nor ends with a space, and has no two in a row.")
     if unicodedata.category(name[0])[0] == "M":
         raise ValueError("A name does not begin with an accent that has no letter.")
+    scripts = _scripts(name)
+    if len(scripts) > 1 and not any(scripts <= together for together in _MAY_MIX):
+        raise ValueError("A name does not mix letters of several scripts, which could be taken for each other.")
     if len(name) > MAX_NAME_LENGTH or len(name.encode()) > MAX_NAME_BYTES:
         raise ValueError(f"A name has at most {MAX_NAME_LENGTH} characters.")
     return name
 
 
 def fold(text: str) -> str:
-    """Return what names are compared by: two names with one fold are one name. Takes any text, a
-    search included.
-    """
+    """Return what names are searched and sorted by. Takes any text, a search included."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
+
+
+def skeleton(text: str) -> str:
+    """Return what names are kept under: two names with one skeleton are one name. Takes any text."""
+    letters = unicodedata.normalize("NFD", fold(text)).translate(_LOOK)
+    return unicodedata.normalize("NFC", letters)
+
+
+def _scripts(name: str) -> frozenset[str]:
+    """Return the scripts of a name's letters: the first words of their names in Unicode."""
+    words = (unicodedata.name(char, "?").split()[0] for char in name if unicodedata.category(char)[0] == "L")
+    return frozenset(_SCRIPT_OF.get(word, word) for word in words if word not in _OF_ANY_SCRIPT)
 
 
 def _is_hidden(char: str) -> bool:

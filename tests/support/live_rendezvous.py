@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from rendezvous.contract.encoding import to_text
-from rendezvous.contract.identity import box_message, signup_message
+from rendezvous.contract.identity import FORGET_CONTEXT, box_message, signed_message, signup_message
+from rendezvous.contract.introduction import introduction_message
 
 T = TypeVar("T")
 PATIENCE = 20.0
@@ -89,6 +90,33 @@ class Someone:
         } | changes
         kept = {name: value for name, value in fields.items() if value is not None}
         return kept | {"signature": to_text(self.sign(signup_message(kept)))}
+
+    def forget(self, name: str, audience: str, /, **changes: object) -> dict[str, object]:
+        """Return a signed wish to be forgotten; changes as above."""
+        fields: dict[str, object] = {
+            "username": name,
+            "key": to_text(self.key),
+            "seq": self.next_seq(),
+            "audience": audience,
+            "time": int(time.time()),
+        } | changes
+        kept = {name: value for name, value in fields.items() if value is not None}
+        return kept | {"signature": to_text(self.sign(signed_message(FORGET_CONTEXT, kept)))}
+
+    def introduction(
+        self, name: str, to: str, payload: bytes, audience: str, /, **changes: object
+    ) -> dict[str, object]:
+        """Return a signed introduction; changes as above."""
+        fields: dict[str, object] = {
+            "from": name,
+            "to": to,
+            "payload": to_text(payload),
+            "key": to_text(self.key),
+            "audience": audience,
+            "time": int(time.time()),
+        } | changes
+        kept = {name: value for name, value in fields.items() if value is not None}
+        return kept | {"signature": to_text(self.sign(introduction_message(kept)))}
 
 
 class Rendezvous:
