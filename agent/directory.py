@@ -20,7 +20,7 @@ from agent.person import Person, read_person
 from agent.protocol.errors import UsageError
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.identity import signup_message
-from rendezvous.contract.names import canonical, fold
+from rendezvous.contract.names import canonical, skeleton
 from rendezvous.contract.presence import HEARTBEAT, MAX_WATCHED
 
 _ANXIOUS: Final = 2.0
@@ -143,7 +143,7 @@ class Directory:
             raise UsageError(code, refused.message) from None
         except ValueError as error:
             raise self._wire.down(f"cannot be believed: {error}") from None
-        if fold(person.name) != fold(name):
+        if skeleton(person.name) != skeleton(name):
             raise self._wire.down("answered about someone else")
         return person
 

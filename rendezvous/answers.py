@@ -1,9 +1,7 @@
-"""What the rendezvous says, as JSON values: people and errors. Used by `routes.py` and
-`events.py`.
-"""
+"""What the rendezvous says, as JSON values: people and errors. Used by `routes.py` and `events.py`."""
 
 from rendezvous.contract.encoding import to_text
-from rendezvous.store import Person
+from rendezvous.people import Person
 
 
 class Refused(Exception):
@@ -27,24 +25,24 @@ def entry(person: Person) -> dict[str, object]:
     """Return what a page of the list says of one person."""
     return {
         "username": person.name,
-        "key": _bytes(person.key),
+        "key": to_text(person.key),
         "online": person.online,
         "last_seen": person.last_seen,
     }
 
 
-def card(person: Person) -> dict[str, object]:
-    """Return everything that anyone may know of one person. Bytes that were never given are
-    null.
-    """
+def card(person: Person, server: bytes) -> dict[str, object]:
+    """Return everything that may be known of one person, with the server's signed word on it."""
     return entry(person) | {
-        "box_key": _bytes(person.box_key),
-        "box_signature": _bytes(person.box_signature),
+        "box_key": to_text(person.box_key),
+        "box_signature": to_text(person.box_signature),
         "seq": person.seq,
         "host": person.host,
         "port": person.port,
+        "statement": person.statement(server).as_json(),
     }
 
 
-def _bytes(data: bytes) -> str | None:
-    return to_text(data) if data else None
+def gone(name: str) -> dict[str, object]:
+    """Return what a watcher hears of somebody who is there no more, or not for them: no more than a name."""
+    return {"username": name, "key": None, "online": False}

@@ -9,6 +9,7 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from rendezvous import routes
+from rendezvous.authority import Authority
 from rendezvous.events import Live
 from rendezvous.store import Store
 
@@ -25,6 +26,8 @@ class Settings:
     """What differs between deployments."""
 
     async_mode: Literal["eventlet", "threading"] = "eventlet"
+    relay_address: str = ""
+    """HOST:PORT at which tickets say that the relay is; a host that is empty is that of the rendezvous."""
     websocket_only: bool = False
     """With several processes behind one address, polling would reach another process each time."""
 
@@ -34,7 +37,8 @@ def create_app(settings: Settings, store: Store) -> Flask:
     where eventlet is used.
     """
     app = Flask(__name__, static_folder=None)
-    routes.register(app, store)
+    authority = Authority(store, settings.relay_address)
+    routes.register(app, store, authority)
     # No allowed origins are named: a page from anywhere else is refused.
     socketio = SocketIO(
         app,
@@ -44,5 +48,5 @@ def create_app(settings: Settings, store: Store) -> Flask:
         ping_timeout=PING_SECONDS,
         max_http_buffer_size=MAX_MESSAGE,
     )
-    Live(socketio, store).start()
+    Live(socketio, store, authority).start()
     return app

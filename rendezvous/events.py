@@ -1,22 +1,32 @@
-"""The live side: agents keep a Socket.IO connection, and hear when someone whom they watch comes,
-goes or moves.
+"""The live side: agents keep a Socket.IO connection, hear when someone whom they watch comes, goes or moves, and reach
+each other through it.
 
-Owns who is attached to this process and who watches whom; presence itself is in the store, and
-changes come from there, whichever process made them. Used by `app.py`.
+Owns who is attached to this process; presence itself is in the store, and changes come from there, whichever process
+made them. Used by `app.py`.
 
-Each process listens to the store's channel and tells its own connections. python-socketio's
-RedisManager would do that too, but waits up to a minute before it looks for a Redis that was away.
+Each process listens to the store's channel and tells its own connections. python-socketio's RedisManager would do that
+too, but waits up to a minute before it looks for a Redis that was away.
 
 | event | argument | answer |
 |---|---|---|
 | connect | auth `{token}` | refused: `unauthorized` (sign up again) or `unavailable` (try again) |
 | heartbeat | – | `{ok: true}`, or `{ok: false, error}` with those codes; buys 45 s |
 | watch | `{names: […]}` | `{ok: true, people: […]}`: from now on these names, and no others |
+| allow | `{lookers: […]}` | `{ok: true}`: who may find a person that is not listed (`contract/presence.py`) |
+| introduce | as `contract/introduction.py` has it | `{ok: true}`: handed on, not answered |
+| ticket | `{peer}` | `{ok: true, ticket, secret}`; the peer is told its own (`contract/ticket.py`) |
 | goodbye | – | `{ok: true}`; offline at once |
-| presence (to the agent) | – | one person, as `GET /user` says it |
+| presence (to the agent) | – | one person, as `GET /user` says it; `key` null: nobody any more, for this watcher |
+| introduction (to the agent) | – | what `introduce` was given |
+| ticket (to the agent) | – | `{peer, ticket, secret}`: the name of who asked, and what is for this side |
+
+Whom an agent may not see is answered as nobody: `unknown_person`. `not_online`: seen, but not here.
 """
 
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from flask import request
@@ -24,10 +34,15 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 
 from rendezvous import answers
 from rendezvous.answers import Refused
-from rendezvous.contract.names import MAX_NAME_LENGTH, fold
-from rendezvous.contract.presence import MAX_WATCHED
+from rendezvous.authority import Authority
+from rendezvous.contract.encoding import from_text, to_text
+from rendezvous.contract.introduction import read_introduction
+from rendezvous.contract.names import MAX_NAME_LENGTH, skeleton
+from rendezvous.contract.presence import LOOKER_SIZE, MAX_WATCHED, looker
+from rendezvous.people import Delivery, Person
 from rendezvous.routes import observed_host
 from rendezvous.store import Store, Unavailable
+from rendezvous.watchers import Watchers
 
 SWEEP: Final = 5
 """Seconds between two looks for people whose presence has ended."""
@@ -40,40 +55,27 @@ log = logging.getLogger(__name__)
 Answer = dict[str, object]
 
 
-class Watchers:
-    """Who watches whom: connections by the fold of a name, and back."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom a connection speaks for."""
 
-    def __init__(self) -> None:
-        self._by_sid: dict[str, set[str]] = {}
-        self._by_fold: dict[str, set[str]] = {}
+    name: str = ""
+    key: bytes = b""
 
-    def set(self, sid: str, folds: set[str]) -> None:
-        """Let a connection watch these and no others; none at all forgets it."""
-        for folded in self._by_sid.pop(sid, set()):
-            self._by_fold[folded].discard(sid)
-            if not self._by_fold[folded]:
-                del self._by_fold[folded]
-        if folds:
-            self._by_sid[sid] = folds
-        for folded in folds:
-            self._by_fold.setdefault(folded, set()).add(sid)
-
-    def of(self, folded: str) -> list[str]:
-        """Return the connections that watch a name."""
-        return list(self._by_fold.get(folded, ()))
-
-    def watched(self) -> list[str]:
-        """Return the folds of all names that somebody here watches."""
-        return list(self._by_fold)
+    @property
+    def looker(self) -> bytes:
+        """Return by what the store knows who looks."""
+        return looker(self.key)
 
 
 class Live:
     """The connections of this process."""
 
-    def __init__(self, socketio: SocketIO, store: Store) -> None:
+    def __init__(self, socketio: SocketIO, store: Store, authority: Authority) -> None:
         self._socketio = socketio
         self._store = store
-        self._names: dict[str, str] = {}
+        self._authority = authority
+        self._peers: dict[str, Peer] = {}
         self._watchers = Watchers()
 
     def start(self) -> None:
@@ -83,6 +85,9 @@ class Live:
         self._socketio.on_event("heartbeat", self._heartbeat)
         self._socketio.on_event("goodbye", self._goodbye)
         self._socketio.on_event("watch", self._watch)
+        self._socketio.on_event("allow", self._allow)
+        self._socketio.on_event("introduce", self._introduce)
+        self._socketio.on_event("ticket", self._ticket)
         self._socketio.start_background_task(self._tell_changes)
         self._socketio.start_background_task(self._sweep)
 
@@ -91,24 +96,25 @@ class Live:
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise ConnectionRefusedError(_UNAUTHORIZED, {"code": "unauthorized"})
         sid = _sid()
-        self._names[sid] = ""  # known, so that a connection that closes meanwhile is noticed
+        self._peers[sid] = Peer()  # known, so that a connection that closes meanwhile is noticed
         try:
-            name = self._store.attach(token, sid, observed_host())
+            found = self._store.attach(token, sid, observed_host())
         except Unavailable:
             self._forget(sid)
             raise ConnectionRefusedError(_UNAVAILABLE, {"code": "unavailable"}) from None
-        if name is None:
+        if found is None:
             self._forget(sid)
             raise ConnectionRefusedError(_UNAUTHORIZED, {"code": "unauthorized"})
-        if sid not in self._names:
-            self._detach(name, sid)
+        peer = Peer(*found)
+        if sid not in self._peers:
+            self._detach(peer.name, sid)
             return
-        self._names[sid] = name
+        self._peers[sid] = peer
 
     def _disconnect(self, *_: object) -> None:
-        name = self._forget(_sid())
-        if name:
-            self._detach(name, _sid())
+        peer = self._forget(_sid())
+        if peer is not None and peer.name:
+            self._detach(peer.name, _sid())
 
     def _detach(self, name: str, sid: str) -> None:
         try:
@@ -117,9 +123,9 @@ class Live:
             log.warning("%s goes offline by time alone: %s", name, error)
 
     def _heartbeat(self, *_: object) -> Answer:
-        name = self._names.get(_sid())
+        peer = self._peers.get(_sid())
         try:
-            if name is None or not self._store.beat(name, _sid()):
+            if peer is None or not self._store.beat(peer.name, _sid()):
                 return _no("unauthorized", _UNAUTHORIZED)
         except Unavailable:
             return _no("unavailable", _UNAVAILABLE)
@@ -130,51 +136,121 @@ class Live:
         return {"ok": True}
 
     def _watch(self, argument: object = None, *_: object) -> Answer:
+        return self._answer(self._watched, argument)
+
+    def _allow(self, argument: object = None, *_: object) -> Answer:
+        return self._answer(self._allowed, argument)
+
+    def _introduce(self, argument: object = None, *_: object) -> Answer:
+        return self._answer(self._introduced, argument)
+
+    def _ticket(self, argument: object = None, *_: object) -> Answer:
+        return self._answer(self._ticketed, argument)
+
+    def _answer(self, carry_out: Callable[[Peer, object], Answer], argument: object) -> Answer:
+        """Carry out a call of somebody who is attached, and say how it went."""
+        peer = self._peers.get(_sid())
+        if peer is None or not peer.name:
+            return _no("unauthorized", _UNAUTHORIZED)
         try:
-            names = _names(argument)
-            folds = {fold(name) for name in names}
-            self._watchers.set(_sid(), folds)
-            people = self._store.find_many(sorted(folds))
+            return {"ok": True} | carry_out(peer, argument)
         except Refused as error:
             return _no(error.code, error.message)
         except Unavailable:
             return _no("unavailable", _UNAVAILABLE)
-        return {"ok": True, "people": [answers.card(person) for person in people if person]}
 
-    def _forget(self, sid: str) -> str | None:
-        self._watchers.set(sid, set())
-        return self._names.pop(sid, None)
+    def _watched(self, peer: Peer, argument: object) -> Answer:
+        watched = {skeleton(name): name for name in _names(argument)}
+        self._watchers.set(_sid(), watched)
+        server, people = self._authority.key, []
+        for name, person in zip(watched, self._store.find_many(list(watched), peer.looker), strict=True):
+            if person is not None:
+                self._watchers.sees(_sid(), name)
+                people.append(answers.card(person, server))
+        return {"people": people}
+
+    def _allowed(self, peer: Peer, argument: object) -> Answer:
+        if not self._store.allow(peer.name, _sid(), _lookers(argument)):
+            raise Refused(401, "unauthorized", _UNAUTHORIZED)
+        return {}
+
+    def _introduced(self, peer: Peer, argument: object) -> Answer:
+        try:
+            said = read_introduction(argument, self._authority.key, time.time())
+        except ValueError as error:
+            raise Refused(400, "bad_request", str(error)) from None
+        if (said.sender, said.key) != (peer.name, peer.key):
+            raise Refused(401, "unauthorized", "An introduction comes from whoever signed up on this connection.")
+        self._hand(self._reach(said.to, peer), "introduction", argument)
+        return {}
+
+    def _ticketed(self, peer: Peer, argument: object) -> Answer:
+        name = argument.get("peer") if isinstance(argument, dict) else None
+        other = self._reach(_names({"names": [name]})[0], peer)
+        if other.key == peer.key:
+            raise Refused(400, "bad_request", "A ticket is for two.")
+        ours, theirs = (
+            {"ticket": to_text(ticket.encode()), "secret": to_text(secret)}
+            for ticket, secret in self._authority.tickets(peer.key, other.key)
+        )
+        self._hand(other, "ticket", {"peer": peer.name, **theirs})
+        return {**ours}
+
+    def _reach(self, name: str, peer: Peer) -> Person:
+        """Return somebody whom this peer sees, and who is here."""
+        (person,) = self._store.find_many([name], peer.looker)
+        if person is None:
+            raise Refused(404, "unknown_person", "Nobody has that name here.")
+        if not person.online or not person.attachment:
+            raise Refused(404, "not_online", f"{person.name} is not online.")
+        return person
+
+    def _hand(self, person: Person, event: str, value: object) -> None:
+        """Give something to a person's connection, here or in another process; nothing is kept."""
+        self._store.deliver(Delivery(person.attachment, event, value))
+
+    def _forget(self, sid: str) -> Peer | None:
+        self._watchers.set(sid, {})
+        return self._peers.pop(sid, None)
 
     def _tell_changes(self) -> None:
-        for folded in self._store.changes():
+        for change in self._store.changes():
             try:
-                if folded is None:
+                if change is None:
                     self._catch_up()
+                elif isinstance(change, Delivery):
+                    if change.attachment in self._peers:
+                        self._socketio.emit(change.event, change.value, to=change.attachment)
                 else:
-                    self._tell([folded])
+                    self._tell([change])
             except Unavailable as error:
                 log.warning("a change of presence was not told: %s", error)
 
     def _catch_up(self) -> None:
         """Renew everyone here and tell every watcher anew: the store was away, and time went on."""
-        for sid, name in list(self._names.items()):
-            self._store.beat(name, sid)
+        for sid, peer in list(self._peers.items()):
+            self._store.beat(peer.name, sid)
         self._tell(self._watchers.watched())
 
-    def _tell(self, folds: list[str]) -> None:
-        """Tell the watchers of these people where they stand now."""
-        watched = [folded for folded in folds if self._watchers.of(folded)]
-        for folded, person in zip(watched, self._store.find_many(watched), strict=True):
-            if person is None:
-                continue
-            for sid in self._watchers.of(folded):
-                self._socketio.emit("presence", answers.card(person), to=sid)
+    def _tell(self, names: list[str]) -> None:
+        """Tell the watchers of these people where they stand now, each as far as they may see it."""
+        watched = [name for name in names if self._watchers.of(name)]
+        for name, (person, allowed) in zip(watched, self._store.find_with_allowed(watched), strict=True):
+            for sid in self._watchers.of(name):
+                peer = self._peers.get(sid, Peer())
+                if person is not None and person.is_seen_by(peer.looker, peer.looker in allowed):
+                    self._watchers.sees(sid, name)
+                    self._socketio.emit("presence", answers.card(person, self._authority.key), to=sid)
+                elif (written := self._watchers.loses(sid, name)) is not None:
+                    self._socketio.emit("presence", answers.gone(written), to=sid)
 
     def _sweep(self) -> None:
+        reached = b""
         while True:
             self._socketio.sleep(SWEEP)
             try:
                 self._store.sweep()
+                reached = self._store.sweep_names(reached)
             except Unavailable as error:
                 log.debug("no sweep: %s", error)
 
@@ -193,6 +269,16 @@ def _names(argument: object) -> list[str]:
     if not all(isinstance(name, str) and len(name) <= 4 * MAX_NAME_LENGTH for name in names):
         raise Refused(400, "bad_request", "names must hold names.")
     return names
+
+
+def _lookers(argument: object) -> list[bytes]:
+    lookers = argument.get("lookers") if isinstance(argument, dict) else None
+    try:
+        if not isinstance(lookers, list) or len(lookers) > MAX_WATCHED:
+            raise ValueError("not a list, or too long a one")
+        return [from_text(str(one), LOOKER_SIZE) for one in lookers]
+    except ValueError:
+        raise Refused(400, "bad_request", f"lookers must be at most {MAX_WATCHED} digests.") from None
 
 
 def _no(code: str, message: str) -> Answer:

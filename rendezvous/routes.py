@@ -1,4 +1,5 @@
-"""The HTTP API: signup, users, user, identity. Everything it answers is JSON, errors included.
+"""The HTTP API: signup, forget, users, user, identity. Everything it answers is JSON, errors included; `/invite` alone
+is for people.
 
 Owns paths, statuses and limits of a request; what a sign-up must hold is `signup.py`, what is kept
 is `store.py`. Used by `app.py`.
@@ -6,34 +7,48 @@ is `store.py`. Used by `app.py`.
 
 import logging
 import time
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from rendezvous import answers, signup
 from rendezvous.answers import Refused
-from rendezvous.contract.encoding import to_text
+from rendezvous.authority import Authority
+from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.invite import LOOK_SIZE
 from rendezvous.contract.names import MAX_NAME_LENGTH
-from rendezvous.store import Claimed, Store, Unavailable
+from rendezvous.contract.statement import Statement
+from rendezvous.people import Claimed
+from rendezvous.store import Store, Unavailable
 
 MAX_BODY: Final = 16 * 1024
 """Bytes that the body of a request may have."""
 PAGE: Final = 100
 MAX_PAGE: Final = 500
 _MAX_QUERY: Final = 4 * MAX_NAME_LENGTH
+_INVITE_PAGE: Final = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>An invitation to TMGE</title>
+<style>body{font:1.1rem/1.5 system-ui;max-width:36rem;margin:10vh auto;padding:0 1rem;color-scheme:light dark}</style>
+<h1>You are invited to TMGE</h1>
+<p>Somebody would like to exchange quotes and pictures with you. Copy the whole address of this page, and paste it into
+the page of your own agent, under <b>Open an invitation</b>; or start the agent with it:
+<code>agent --invite LINK</code>.</p>
+"""
 
 log = logging.getLogger(__name__)
 api = Blueprint("api", __name__)
 
 
-def register(app: Flask, store: Store) -> None:
+def register(app: Flask, store: Store, authority: Authority) -> None:
     """Give the application its paths and its errors."""
     app.extensions["store"] = store
+    app.extensions["authority"] = authority
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.register_blueprint(api)
     app.register_error_handler(Refused, _refused)
@@ -52,25 +67,44 @@ def index() -> ResponseReturnValue:
 @api.get("/identity")
 def identity() -> ResponseReturnValue:
     """Say which key this server has: the audience of every sign-up here."""
-    key = _audience()
+    key = _authority().key
     return jsonify(key=to_text(key), fingerprint=fingerprint(key))
 
 
 @api.post("/signup")
 def sign_up() -> ResponseReturnValue:
     """Claim a name (201) or renew it (200)."""
-    if request.mimetype != "application/json":
-        raise Refused(415, "unsupported_media_type", "A sign-up is sent as application/json.")
-    claim = signup.read(request.get_data(), observed_host(), _audience(), time.time())
-    outcome, detail = _store().claim(claim, _bearer())
+    authority = _authority()
+    claim = signup.read(_json_body(), observed_host(), authority.key, time.time())
+    signed: list[Statement] = []
+
+    def prove(claimed: int, at: int) -> bytes:
+        signed.append(authority.statement(claim, claimed, at))
+        return signed[-1].signature
+
+    outcome, detail = _store().claim(claim, prove)
     if outcome is Claimed.TAKEN:
-        raise Refused(409, "name_taken", f"Someone else already has the name {claim.name}.")
+        raise Refused(409, "name_taken", f"Someone else already has the name {claim.name}, or one that looks like it.")
     if outcome is Claimed.SPELLING:
         raise Refused(409, "name_taken", f"That name is already written {detail} here.")
     if outcome is Claimed.OLD_SEQ:
         raise Refused(400, "old_seq", f"seq must be above {detail}: this sign-up is an old one.")
-    body = {"username": claim.name, "token": detail, "host": claim.host}
+    body = {"username": claim.name, "token": detail, "host": claim.host, "statement": signed[-1].as_json()}
     return jsonify(body), 201 if outcome is Claimed.NEW else 200
+
+
+@api.post("/forget")
+def forget() -> ResponseReturnValue:
+    """Remove everything about a person who wishes it, and state so."""
+    authority = _authority()
+    farewell = signup.read_farewell(_json_body(), authority.key, time.time())
+    released = _store().forget(farewell.name, farewell.key, farewell.seq)
+    if released is None:
+        raise _nobody()
+    if isinstance(released, int):
+        raise Refused(400, "old_seq", f"seq must be above {released}: this wish is an old one.")
+    statement = authority.signed(replace(released, server=authority.key))
+    return jsonify(username=released.name, released=True, statement=statement.as_json())
 
 
 @api.get("/users")
@@ -87,14 +121,25 @@ def users() -> ResponseReturnValue:
 
 @api.get("/user")
 def user() -> ResponseReturnValue:
-    """Say what is known of one person."""
+    """Say what is known of one person. Nobody, somebody who is not for whoever asks (they may show their session, or
+    the secret of an invite), and somebody with another key than the one asked for: all get the same answer.
+    """
     name = _text("id")
     if not name:
         raise Refused(400, "bad_request", "Say whom: /user?id=NAME.")
-    person = _store().find(name)
-    if person is None:
-        raise Refused(404, "unknown_person", "Nobody has that name here.")
-    return jsonify(answers.card(person))
+    server = _authority().key
+    person = _store().find(name, _bearer(), _look())
+    wanted = _text("fp")
+    if person is None or (wanted and wanted != fingerprint(person.key)):
+        raise _nobody()
+    return jsonify(answers.card(person, server))
+
+
+@api.get("/invite")
+def invite() -> ResponseReturnValue:
+    """Tell whoever opened an invite link in a browser how to go on; what stands behind its # never got here."""
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return _INVITE_PAGE, 200, headers
 
 
 def observed_host() -> str:
@@ -116,8 +161,27 @@ def _store() -> Store:
     return store
 
 
-def _audience() -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(_store().identity()).public_key().public_bytes_raw()
+def _authority() -> Authority:
+    authority = current_app.extensions["authority"]
+    assert isinstance(authority, Authority)
+    return authority
+
+
+def _json_body() -> bytes:
+    if request.mimetype != "application/json":
+        raise Refused(415, "unsupported_media_type", "This is sent as application/json.")
+    return request.get_data()
+
+
+def _nobody() -> Refused:
+    return Refused(404, "unknown_person", "Nobody has that name here.")
+
+
+def _look() -> bytes | None:
+    try:
+        return from_text(request.args["look"], LOOK_SIZE) if "look" in request.args else None
+    except ValueError:
+        return None
 
 
 def _bearer() -> str | None:

@@ -1,256 +1,297 @@
-"""What the rendezvous remembers, in Redis: names and the keys they are bound to, presence, this
-server's own identity.
+"""What the rendezvous remembers, in Redis: names and the keys they are bound to, presence, this server's own identity.
 
-Owns the layout of the keys and what must happen at once (with `scripts.py`); how Redis is reached is
-`redis_client.py`'s. Knows nothing of HTTP, Socket.IO or signatures. Used by `routes.py` and `events.py`;
-every process of every machine shares one store.
+Owns what must happen at once (with `scripts.py`); the layout of the keys is `layout.py`'s, how Redis is reached
+`redis_client.py`'s. Knows nothing of HTTP, Socket.IO or signatures. Used by `routes.py` and `events.py`; every process
+of every machine shares one store.
 
-| key | holds |
-|---|---|
-| `tmge:{N}:person:FOLD` | a hash: one person; N is the shard, by a hash of the fold |
-| `tmge:{N}:online` | a sorted set: folds of those who are here, by the second when that ends |
-| `tmge:{names}:all` | a sorted set, scores 0: `FOLD \\0 NAME`, for pages and searches |
-| `tmge:{server}:identity` | the seed of this server's Ed25519 key |
-| `tmge:presence` | a channel: the fold of whoever came, went or moved |
+A script touches one shard only, so a cluster serves it as well. Online is who stands in the sorted set; `sweep` takes
+out those whose time has passed, by Redis's own clock, and says so: expiry events of a cluster are per node and not
+reliable. Names that nobody holds any more leave the list by `sweep_names`, and no page shows them meanwhile.
 
-A script touches one shard only, so a cluster serves it as well. Online is who stands in the sorted
-set; `sweep` takes out those whose time has passed, by Redis's own clock, and says so: expiry events
-of a cluster are per node and not reliable.
+After a release its `seq` is kept for as long as a clock may be off in both directions: a sign-up that was signed before
+the release, and is sent again, is old. A new owner's span (`claimed`) begins after the last one's.
 """
 
-import hashlib
+import json
 import secrets
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from rendezvous import scripts
+from rendezvous.contract.identity import CLOCK_TOLERANCE
 from rendezvous.contract.names import fold
-from rendezvous.contract.presence import PRESENCE
-from rendezvous.redis_client import Client, Unavailable, as_fields
+from rendezvous.contract.presence import PRESENCE, UNUSED, looker
+from rendezvous.contract.statement import Statement
+from rendezvous.layout import (
+    CHANNEL,
+    IDENTITY,
+    NAMES,
+    NOBODY,
+    SHARDS,
+    Keys,
+    digest,
+    keys_of,
+    looker_of,
+    name_in,
+    name_of,
+    new_token,
+    online_key,
+    person_in,
+    reading,
+)
+from rendezvous.people import Claim, Claimed, Delivery, Person
+from rendezvous.redis_client import Client, Unavailable
 from rendezvous.redis_line import Command
 
 __all__ = ["Claim", "Claimed", "Person", "Store", "Unavailable"]
 
-SHARDS: Final = 64
-"""Hash tags that people are spread over; part of the layout: it can never change on a store that
-holds people.
-"""
+Arguments = list[str | bytes | int]
 
-_CHANNEL: Final = "tmge:presence"
-_NAMES: Final = "tmge:{names}:all"
-_IDENTITY: Final = "tmge:{server}:identity"
-
-
-class Claimed(Enum):
-    """What became of a claim of a name."""
-
-    NEW = "new"
-    RENEWED = "renewed"
-    TAKEN = "taken"
-    OLD_SEQ = "old_seq"
-    SPELLING = "spelling"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A name and what is bound to it; `key`, `box_key` and `box_signature` are empty where
-    nothing was signed.
-    """
-
-    name: str
-    key: bytes
-    box_key: bytes
-    box_signature: bytes
-    seq: int
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """One person as kept: a claim, and whether this person is here. `last_seen` in Unix seconds."""
-
-    name: str
-    key: bytes
-    box_key: bytes
-    box_signature: bytes
-    seq: int
-    host: str
-    port: int
-    online: bool
-    last_seen: int
+KEPT: Final = 2 * CLOCK_TOLERANCE + 120
+"""Seconds that the `seq` of a release is kept."""
+_SWEPT_AT_ONCE: Final = 100
+_TRIES: Final = 8
 
 
 class Store:
     """The directory in Redis. Every method raises Unavailable while Redis does not answer."""
 
-    def __init__(self, url: str, ttl: int = PRESENCE) -> None:
-        """Take the URL of a Redis, or of nodes of a cluster (ValueError otherwise), and the seconds of presence that a
-        heartbeat buys.
+    def __init__(self, url: str, ttl: int = PRESENCE, unused: int = UNUSED) -> None:
+        """Take the URL of a Redis, or of nodes of a cluster (ValueError otherwise), the seconds of presence that a
+        heartbeat buys, and those after which a name that nobody uses is free.
         """
-        self._ttl = ttl
+        self._ttl, self._unused = ttl, unused
         self._redis = Client(url)
         self._claim = self._redis.script(scripts.CLAIM)
+        self._forget = self._redis.script(scripts.FORGET)
         self._attach = self._redis.script(scripts.ATTACH)
         self._beat = self._redis.script(scripts.BEAT)
         self._detach = self._redis.script(scripts.DETACH)
+        self._allow = self._redis.script(scripts.ALLOW)
         self._sweep = self._redis.script(scripts.SWEEP)
 
     def identity(self) -> bytes:
         """Return the 32-byte seed of this server's key; whoever comes first makes it, for all processes and for
         good.
         """
-        seed = self._redis.call("GET", _IDENTITY)
+        seed = self._redis.call("GET", IDENTITY)
         if seed is None:
-            self._redis.replicated(("SET", _IDENTITY, secrets.token_bytes(32), "NX"))
-            seed = self._redis.call("GET", _IDENTITY)
+            self._redis.replicated(("SET", IDENTITY, secrets.token_bytes(32), "NX"))
+            seed = self._redis.call("GET", IDENTITY)
         if not isinstance(seed, bytes) or len(seed) != 32:
-            raise Unavailable(f"{_IDENTITY} does not hold a key")
+            raise Unavailable(f"{IDENTITY} does not hold a key")
         return seed
 
-    def claim(self, claim: Claim, proof: str | None) -> tuple[Claimed, str]:
-        """Claim or renew a name at once or not at all; `proof` is an earlier session token, if
-        there is one.
+    # --- names ---
 
-        With NEW and RENEWED comes the session token, with OLD_SEQ the number that must be passed,
-        with SPELLING the name as it is kept. Whoever claims is here for the time of one heartbeat.
+    def claim(self, claim: Claim, prove: Callable[[int, int], bytes]) -> tuple[Claimed, str]:
+        """Claim or renew a name at once or not at all; `prove` signs for the times `claimed` and `time`: the last ones
+        that it is given are those that count.
+
+        With NEW and RENEWED comes the session token, with OLD_SEQ the number that must be passed, with SPELLING the
+        name as it is kept. Whoever claims is here for the time of one heartbeat.
         """
-        folded = fold(claim.name)
-        token = new_token(claim.name)
-        fields = (claim.name, claim.key, claim.box_key, claim.box_signature, claim.seq)
-        sessions = (_digest(token), _digest(proof) if proof else b"\0")
-        arguments: list[str | bytes | int] = [folded, self._ttl, *fields, claim.host, claim.port, *sessions]
-        outcome, detail = self._redis.replicated(self._claim.command(_keys(folded), arguments))
-        claimed = Claimed(outcome.decode())
-        if claimed not in (Claimed.NEW, Claimed.RENEWED):
-            return claimed, detail.decode()
+        keys, who, token = keys_of(claim.name), looker(claim.key), new_token(claim.name, claim.key)
+        fields = (claim.name, claim.key, claim.box_key, claim.box_signature, claim.seq, claim.host, claim.port)
+        for _ in range(_TRIES):
+            claimed, at = self._span(keys)
+            arguments: Arguments = [
+                keys.skeleton,
+                self._ttl,
+                self._unused,
+                who,
+                *fields,
+                digest(token),
+                claim.visibility,
+            ]
+            arguments += [claimed, at, prove(claimed, at)]
+            command = self._claim.command([keys.person, keys.online, keys.gone], arguments)
+            outcome, detail = self._redis.replicated(command)
+            if outcome != b"again":
+                break
+        else:
+            raise Unavailable("the name changes too fast")
+        result = Claimed(outcome.decode())
+        if result not in (Claimed.NEW, Claimed.RENEWED):
+            return result, detail.decode()
         # Not in the script: it is another slot. Done at each renewal too, should we die between the two.
-        self._redis.replicated(("ZADD", _NAMES, 0, f"{folded}\0{claim.name}"))
-        self._tell(folded)
-        return claimed, token
+        self._list(claim.name, claim.visibility == "listed")
+        self._tell(keys.skeleton)
+        return result, token
 
-    def find(self, name: str) -> Person | None:
-        """Return the person of that name, in one round trip."""
-        return self._people([fold(name)])[0]
+    def forget(self, name: str, key: bytes, seq: int) -> Statement | int | None:
+        """Remove everything about a person; return what is to be signed about it (without a server), the number that
+        `seq` must pass, or None where this key has no such name.
+        """
+        keys = keys_of(name)
+        arguments: Arguments = [keys.skeleton, key, seq, looker(key), int(time.time()), KEPT]
+        command = self._forget.command([keys.person, keys.online, keys.gone, keys.allowed], arguments)
+        outcome, *details = self._redis.replicated(command)
+        if outcome == b"old_seq":
+            return int(details[0])
+        if outcome != b"released":
+            return None
+        kept, claimed, at, box_key = details
+        self._list(kept.decode(), False)
+        self._tell(keys.skeleton)
+        return Statement(kept.decode(), key, box_key, seq, int(claimed), int(at), b"", released=True)
+
+    def sweep_names(self, after: bytes = b"") -> bytes:
+        """Take names that nobody holds out of a hundred entries of the list; return where to go on, empty at the
+        end. Any process may do it at any time.
+        """
+        low = b"(" + after if after else b"-"
+        found = self._redis.call("ZRANGEBYLEX", NAMES, low, "+", "LIMIT", 0, _SWEPT_AT_ONCE)
+        for member in self._dangling(found):
+            self._redis.replicated(("ZREM", NAMES, member))
+            if not self._dangling([member]):  # claimed while we looked
+                self._list(name_in(member), True)
+        return found[-1] if len(found) == _SWEPT_AT_ONCE else b""
+
+    def _dangling(self, members: list[bytes]) -> list[bytes]:
+        """Return the entries of the list that nobody stands behind."""
+        names = [name_in(member) for member in members]
+        kept = self._redis.batch([("HMGET", keys_of(name).person, "name", "visibility") for name in names])
+        there = [fields == [name.encode(), b"listed"] for name, fields in zip(names, kept, strict=True)]
+        return [member for member, stands in zip(members, there, strict=True) if not stands]
+
+    def _span(self, keys: Keys) -> tuple[int, int]:
+        """Return since when a claim now would hold the name, and the time of that claim."""
+        kept, gone = self._redis.batch(
+            [("HMGET", keys.person, "claimed", "time"), ("HGET", keys.gone, "time")],
+        )
+        now = int(time.time())
+        if kept[0] is not None:
+            return int(kept[0]), max(now, int(kept[1]))
+        claimed = max(now, int(gone or 0) + 1)
+        return claimed, claimed
+
+    def _list(self, name: str, listed: bool) -> None:
+        member = f"{fold(name)}\0{name}"
+        self._redis.replicated(("ZADD", NAMES, 0, member) if listed else ("ZREM", NAMES, member))
+
+    # --- people ---
+
+    def find(self, name: str, token: str | None = None, invite: bytes | None = None) -> Person | None:
+        """Return the person of that name if whoever asks may see them, in one round trip; they may show a session, or
+        the secret of an invite.
+        """
+        keys = keys_of(name)
+        commands: list[Command] = [*reading(keys), ("SISMEMBER", keys.allowed, looker(invite) if invite else NOBODY)]
+        who = None
+        if token:
+            whose, who = keys_of(name_of(token)), looker_of(token)
+            commands += [("SISMEMBER", keys.allowed, who), ("HGET", whose.person, "session")]
+        fields, score, allowed, *more = self._redis.batch(commands)
+        if more and more[1] != digest(token or ""):
+            who, more = None, []
+        person = person_in(fields, score)
+        return person if person is not None and person.is_seen_by(who, bool(allowed or (more and more[0]))) else None
+
+    def find_many(self, names: list[str], who: bytes) -> list[Person | None]:
+        """Return people by their names, None for nobody and for those whom this looker may not see, in one round
+        trip.
+        """
+        commands: list[Command] = []
+        for name in names:
+            keys = keys_of(name)
+            commands += [*reading(keys), ("SISMEMBER", keys.allowed, who)]
+        replies = iter(self._redis.batch(commands))
+        found = [(person_in(next(replies), next(replies)), bool(next(replies))) for _ in names]
+        return [person if person and person.is_seen_by(who, allowed) else None for person, allowed in found]
+
+    def find_with_allowed(self, names: list[str]) -> list[tuple[Person | None, frozenset[bytes]]]:
+        """Return people by their names whoever may see them, each with those who may where not everybody does."""
+        people = self._read(names)
+        private = [person.name for person in people if person is not None and not person.listed]
+        members = self._redis.batch([("SMEMBERS", keys_of(name).allowed) for name in private])
+        allowed = dict(zip(private, map(frozenset, members), strict=True))
+        return [(person, allowed.get(person.name, frozenset()) if person else frozenset()) for person in people]
 
     def page(self, query: str, after: str, limit: int) -> tuple[list[Person], str | None]:
-        """Return people whose names begin with `query`, after a name, in order; and where the
-        next page starts.
+        """Return listed people whose names begin with `query`, after a name, in order; and where the next page
+        starts.
         """
         prefix = fold(query).encode()
         low = b"[" + prefix
         if after and fold(after).encode() >= prefix:
             low = b"(" + fold(after).encode() + b"\0\xff"
         high = b"(" + prefix + b"\xff"
-        found = self._redis.call("ZRANGEBYLEX", _NAMES, low, high, "LIMIT", 0, limit + 1)
-        members = [member.decode().split("\0", 1) for member in found]
-        people = self._people([folded for folded, _ in members[:limit]])
-        more = members[limit - 1][1] if len(members) > limit else None
-        return [person for person in people if person is not None], more
+        found = self._redis.call("ZRANGEBYLEX", NAMES, low, high, "LIMIT", 0, limit + 1)
+        names = [name_in(member) for member in found[:limit]]
+        more = names[-1] if len(found) > limit else None
+        people = zip(names, self._read(names), strict=True)
+        return [person for name, person in people if person is not None and person.listed and person.name == name], more
 
-    def find_many(self, names: list[str]) -> list[Person | None]:
-        """Return people by their names, None for nobody, in one round trip."""
-        return self._people([fold(name) for name in names])
-
-    def attach(self, token: str, attachment: str, host: str) -> str | None:
-        """Let a live connection speak for a session; return the person's name, None where the
-        token is not valid.
+    def allow(self, name: str, attachment: str, lookers: list[bytes]) -> bool:
+        """Let these find a person who is not listed, and no others; False where this connection does not speak for
+        the name.
         """
-        folded = fold(_name_of(token))
-        name = self._attach(_keys(folded), [folded, self._ttl, _digest(token), attachment, host])
-        if name is None:
+        keys = keys_of(name)
+        done = self._allow([keys.person, keys.allowed], [attachment, self._unused, *lookers])
+        self._tell(keys.skeleton)
+        return bool(done)
+
+    # --- presence ---
+
+    def attach(self, token: str, attachment: str, host: str) -> tuple[str, bytes] | None:
+        """Let a live connection speak for a session; return the person's name and key, None where the token is not
+        valid.
+        """
+        keys = keys_of(name_of(token))
+        arguments: Arguments = [keys.skeleton, self._ttl, self._unused, digest(token), attachment, host]
+        found = self._attach([keys.person, keys.online], arguments)
+        if found is None:
             return None
-        self._tell(folded)
-        return bytes(name).decode()
+        self._tell(keys.skeleton)
+        return found[0].decode(), found[1]
 
     def beat(self, name: str, attachment: str) -> bool:
-        """Renew presence; False where this connection no longer speaks for the name, or the name
-        is gone.
-        """
-        folded = fold(name)
-        came = int(self._beat(_keys(folded), [folded, self._ttl, attachment]))
+        """Renew presence; False where this connection no longer speaks for the name, or the name is gone."""
+        keys = keys_of(name)
+        came = int(self._beat([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment]))
         if came > 0:
-            self._tell(folded)
+            self._tell(keys.skeleton)
         return came >= 0
 
     def detach(self, name: str, attachment: str) -> None:
         """End presence, unless a newer connection has taken over."""
-        folded = fold(name)
-        if self._detach(_keys(folded), [folded, attachment]):
-            self._tell(folded)
+        keys = keys_of(name)
+        if self._detach([keys.person, keys.online], [keys.skeleton, attachment]):
+            self._tell(keys.skeleton)
 
     def sweep(self) -> None:
-        """Put offline everyone whose time has passed. Any process may do it at any time; each
-        departure is told once.
+        """Put offline everyone whose time has passed. Any process may do it at any time; each departure is told
+        once.
         """
-        gone = self._redis.batch([self._sweep.command([_online(shard)], []) for shard in range(SHARDS)])
+        gone = self._redis.batch([self._sweep.command([online_key(shard)], []) for shard in range(SHARDS)])
         for folded in (folded for folds in gone for folded in folds):
             self._tell(folded)
 
-    def changes(self) -> Iterator[str | None]:
-        """Yield the fold of whoever came, went or moved, for ever; None where changes may have been missed before.
+    # --- between processes ---
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand something to the process that has a connection; it is lost where none has it any more."""
+        value = json.dumps([delivery.attachment, delivery.event, delivery.value])
+        self._redis.call("PUBLISH", CHANNEL, "\0" + value)
+
+    def changes(self) -> Iterator[str | Delivery | None]:
+        """Yield the skeleton of whoever came, went or moved, and every delivery, for ever; None where some may have
+        been missed before.
 
         Raises nothing: it goes on when Redis is back.
         """
-        for message in self._redis.listen(_CHANNEL):
-            yield None if message is None else message.decode()
+        for message in self._redis.listen(CHANNEL):
+            if message is not None and message.startswith(b"\0"):
+                yield Delivery(*json.loads(message[1:]))
+            else:
+                yield None if message is None else message.decode()
 
     def _tell(self, folded: str | bytes) -> None:
-        self._redis.call("PUBLISH", _CHANNEL, folded)
+        self._redis.call("PUBLISH", CHANNEL, folded)
 
-    def _people(self, folds: list[str]) -> list[Person | None]:
-        """Read people by their folds: one pipeline of single-slot commands."""
-        commands: list[Command] = []
-        for folded in folds:
-            person, online = _keys(folded)
-            commands += [("HGETALL", person), ("ZSCORE", online, folded)]
-        replies = self._redis.batch(commands)
-        pairs = zip(replies[::2], replies[1::2], strict=True)
-        return [_person(as_fields(fields), score is not None) if fields else None for fields, score in pairs]
-
-
-def new_token(name: str) -> str:
-    """Return a session token: a secret, and in front of it the name, so that it leads to its
-    person by itself.
-    """
-    return f"{name.encode().hex()}.{secrets.token_urlsafe(32)}"
-
-
-def _name_of(token: str) -> str:
-    """Return the name that a token claims to be of; empty where it cannot be a token."""
-    try:
-        return bytes.fromhex(token.partition(".")[0]).decode()
-    except ValueError:
-        return ""
-
-
-def _digest(token: str) -> bytes:
-    """Return what is kept of a token: a store that leaks gives no session away."""
-    return hashlib.sha256(token.encode(errors="replace")).digest()
-
-
-def _keys(folded: str) -> tuple[str, str]:
-    """Return the keys of a person and of the presence of that shard."""
-    shard = zlib.crc32(folded.encode()) % SHARDS
-    return f"tmge:{{{shard}}}:person:{folded}", _online(shard)
-
-
-def _online(shard: int) -> str:
-    return f"tmge:{{{shard}}}:online"
-
-
-def _person(fields: Mapping[bytes, bytes], online: bool) -> Person:
-    return Person(
-        name=fields[b"name"].decode(),
-        key=fields[b"key"],
-        box_key=fields[b"box_key"],
-        box_signature=fields[b"box_signature"],
-        seq=int(fields[b"seq"]),
-        host=fields[b"host"].decode(),
-        port=int(fields[b"port"]),
-        online=online,
-        last_seen=int(fields[b"last_seen"]),
-    )
+    def _read(self, names: list[str]) -> list[Person | None]:
+        """Read people whoever may see them: one batch of single-slot commands."""
+        replies = iter(self._redis.batch([command for name in names for command in reading(keys_of(name))]))
+        return [person_in(next(replies), next(replies)) for _ in names]

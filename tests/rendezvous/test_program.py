@@ -10,15 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-import socketio
 from socketio.exceptions import ConnectionError as NotLetIn
 
 from rendezvous.contract import stun
-from tests.support.live_rendezvous import PATIENCE, Heard, Rendezvous, Someone, children, running
+from tests.support.live_agent import Agent, sign_up
+from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, children, running
 
 ALICE, BOB, CAROL = Someone(1), Someone(2), Someone(3)
 
@@ -27,34 +26,6 @@ ALICE, BOB, CAROL = Someone(1), Someone(2), Someone(3)
 def rendezvous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendezvous]:
     with running(tmp_path_factory.mktemp("data")) as rendezvous:
         yield rendezvous
-
-
-def sign_up(rendezvous: Rendezvous, who: Someone, name: str) -> str:
-    """Sign up over HTTP; return the session token."""
-    audience = requests.get(f"{rendezvous.url}/identity", timeout=PATIENCE).json()["key"]
-    body: Any = who.signup(name, audience)
-    answer = requests.post(f"{rendezvous.url}/signup", json=body, timeout=PATIENCE)
-    assert answer.status_code in (200, 201), answer.text
-    return str(answer.json()["token"])
-
-
-class Agent:
-    """A live connection, as an agent has it."""
-
-    def __init__(self, rendezvous: Rendezvous, token: str, **options: Any) -> None:
-        self.presence = Heard[dict[str, Any]]()
-        self.ended = Heard[str]()
-        self.client: Any = socketio.Client(reconnection=False, handle_sigint=False)
-        self.client.on("presence", self.presence)
-        self.client.on("disconnect", lambda *_: self.ended("ended"))
-        options = {"auth": {"token": token}, "transports": ["websocket"]} | options
-        self.client.connect(rendezvous.url, wait_timeout=PATIENCE, **options)
-
-    def call(self, event: str, argument: object = None) -> Any:
-        return self.client.call(event, argument, timeout=PATIENCE)
-
-    def close(self) -> None:
-        self.client.disconnect()
 
 
 def test_what_cannot_start_says_why_in_one_sentence(rendezvous: Rendezvous, tmp_path: Path) -> None:

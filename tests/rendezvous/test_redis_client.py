@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from rendezvous.people import Delivery
 from rendezvous.redis_client import Client, Unavailable
 from rendezvous.store import Claim, Claimed, Store
 from tests.support.live_rendezvous import Heard
@@ -24,6 +25,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def claim(name: str, seq: int = 1) -> Claim:
     return Claim(name, ONE, ONE, ONE * 2, seq, "192.0.2.1", 5001)
+
+
+def unproven(claimed: int, at: int) -> bytes:
+    return b"p" * 64
 
 
 def insistently(work: Callable[[], object]) -> None:
@@ -96,16 +101,16 @@ def test_a_message_reaches_whoever_listens_at_another_node(cluster: Cluster) -> 
 
 def test_no_replica_confirms_and_the_claim_may_be_made_again(cluster: Cluster) -> None:
     store = Store(cluster.url)
-    store.claim(claim("patient"), None)
+    store.claim(claim("patient"), unproven)
     for replica in cluster.nodes[3:]:
         replica.process.send_signal(signal.SIGSTOP)
     try:
         with pytest.raises(Unavailable, match="no replica"):
-            store.claim(claim("patient", 2), None)
+            store.claim(claim("patient", 2), unproven)
     finally:
         for replica in cluster.nodes[3:]:
             replica.process.send_signal(signal.SIGCONT)
-    insistently(lambda: store.claim(claim("patient", 3), None))
+    insistently(lambda: store.claim(claim("patient", 3), unproven))
     person = store.find("patient")
     assert person is not None
     assert person.seq == 3
@@ -115,15 +120,15 @@ def test_what_was_acknowledged_survives_the_end_of_a_master(cluster: Cluster) ->
     store = Store(cluster.url)
     names = [f"person {number}" for number in range(50)]
     for name in names:
-        assert store.claim(claim(name), None)[0] is Claimed.NEW
-    changes = Heard[str | None]()
+        assert store.claim(claim(name), unproven)[0] is Claimed.NEW
+    changes = Heard[str | Delivery | None]()
     hear(store.changes(), changes)
     changes.until(lambda change: change is None)
     cluster.master_of("{names}").kill()
     insistently(lambda: store.page("", "", 100))
     changes.until(lambda change: change is None)  # the cluster has changed, or the line is open again
     assert [person.name for person in store.page("person", "", 100)[0]] == sorted(names)
-    insistently(lambda: store.claim(claim("afterwards"), None))
+    insistently(lambda: store.claim(claim("afterwards"), unproven))
     changes.until(lambda change: change == "afterwards")
 
 

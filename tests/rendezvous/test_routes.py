@@ -1,6 +1,7 @@
 """The HTTP API on a real store: what each call answers, and that an error changes nothing."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from werkzeug.test import TestResponse
 from rendezvous.app import Settings, create_app
 from rendezvous.contract.encoding import to_text
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.statement import read_statement
 from rendezvous.store import Store
 from tests.support.live_rendezvous import Someone
 
@@ -52,6 +54,12 @@ def test_a_signed_sign_up_is_found_with_its_keys_and_the_address_it_came_from(
     assert response.get_json()["host"] == "127.0.0.1"
     person = client.get("/user", query_string={"id": "alice"}).get_json()
     assert person.pop("last_seen") > 0
+    statement = read_statement(person.pop("statement"))
+    assert statement.holds()
+    assert statement == read_statement(response.get_json()["statement"])
+    assert (statement.name, statement.key, statement.box_key) == ("Alice", ALICE.key, ALICE.box_key)
+    assert (to_text(statement.server), statement.seq) == (audience(client), ALICE.seq)
+    assert abs(statement.time - time.time()) < 60
     assert person == {
         "username": "Alice",
         "key": to_text(ALICE.key),
@@ -65,19 +73,9 @@ def test_a_signed_sign_up_is_found_with_its_keys_and_the_address_it_came_from(
     assert signed(client, ALICE, "Alice").status_code == 200
 
 
-def test_the_smallest_sign_up_works_and_is_listed(client: FlaskClient) -> None:
-    assert unsigned(client, "bob").status_code == 201
-    assert unsigned(client, "bob").status_code == 200
-    value = client.get("/users").get_json()
-    assert value["users"] == ["bob"]
-    assert value["next"] is None
-    assert value["people"][0] | {"last_seen": 0} == {
-        "username": "bob",
-        "key": None,
-        "online": True,
-        "last_seen": 0,
-    }
-    assert client.get("/user?id=bob").get_json()["box_key"] is None
+def test_a_sign_up_that_nobody_signed_claims_nothing(client: FlaskClient) -> None:
+    assert error(unsigned(client, "bob")) == (401, "unsigned")
+    assert client.get("/users").get_json() == {"users": [], "people": [], "next": None}
 
 
 def test_nobody_takes_a_name_that_someone_else_holds(client: FlaskClient) -> None:
@@ -86,22 +84,9 @@ def test_nobody_takes_a_name_that_someone_else_holds(client: FlaskClient) -> Non
     assert error(signed(client, MALLORY, "alice")) == (409, "name_taken")
     assert error(signed(client, MALLORY, "ALICE")) == (409, "name_taken")
     assert error(signed(client, ALICE, "ALICE")) == (409, "name_taken")
-    assert error(unsigned(client, "alice")) == (409, "name_taken")
+    assert error(signed(client, MALLORY, "\u0430lice")) == (400, "bad_request")  # a Cyrillic letter among Latin ones
+    assert error(signed(client, MALLORY, "\u13aa\u13de\u13a5\u13df\u13ac")) == (409, "name_taken")  # all Cherokee
     assert client.get("/user?id=alice").get_json() == before
-
-
-def test_an_unsigned_name_is_renewed_from_elsewhere_with_its_session_alone(
-    client: FlaskClient,
-) -> None:
-    elsewhere: Any = {"environ_overrides": {"REMOTE_ADDR": "::ffff:192.0.2.7"}}
-    token = unsigned(client, "bob").get_json()["token"]
-    assert error(unsigned(client, "bob", **elsewhere)) == (409, "name_taken")
-    wrong = {"Authorization": f"Bearer {token}x"}
-    assert error(unsigned(client, "bob", headers=wrong, **elsewhere)) == (409, "name_taken")
-    right = {"Authorization": f"Bearer {token}"}
-    response = unsigned(client, "bob", headers=right, **elsewhere)
-    assert response.status_code == 200
-    assert response.get_json()["host"] == "192.0.2.7"
 
 
 def test_a_sign_up_that_is_replayed_or_older_is_refused(client: FlaskClient) -> None:
@@ -138,7 +123,7 @@ def test_a_body_that_is_no_sign_up_is_refused_with_the_right_status(
 
 
 def test_a_sign_up_may_take_all_of_the_limit(client: FlaskClient) -> None:
-    body = json.dumps({"username": "alice", "port": 5001}).encode()
+    body = json.dumps(ALICE.signup("alice", audience(client))).encode()
     padded = body + b" " * (16 * 1024 - len(body))
     response = client.post("/signup", data=padded, content_type="application/json")
     assert response.status_code == 201
@@ -176,9 +161,8 @@ def test_a_limit_is_a_number_of_people(client: FlaskClient, limit: str) -> None:
 
 def test_pages_follow_each_other_to_the_end(client: FlaskClient) -> None:
     names = [f"user{number}" for number in range(7)]
-    for name in names:
-        unsigned(client, name)
-    unsigned(client, "other")
+    for number, name in enumerate([*names, "other"], 10):
+        signed(client, Someone(number), name)
     got: list[str] = []
     after: str | None = ""
     while after is not None:
@@ -192,7 +176,7 @@ def test_pages_follow_each_other_to_the_end(client: FlaskClient) -> None:
 def test_without_its_store_it_says_so_and_needs_no_page_of_a_traceback() -> None:
     nowhere = create_app(Settings(async_mode="threading"), Store("redis://127.0.0.1:1"))
     client = nowhere.test_client()
-    for response in (unsigned(client, "bob"), client.get("/users"), client.get("/user?id=bob")):
+    for response in (client.post("/signup", json={}), client.get("/users"), client.get("/user?id=bob")):
         assert error(response) == (503, "unavailable")
 
 
@@ -200,3 +184,72 @@ def test_the_fingerprint_of_the_server_is_that_of_its_key(client: FlaskClient, s
     value = client.get("/identity").get_json()
     assert value["key"] == audience(client)
     assert value["fingerprint"] != fingerprint(store.identity())
+
+
+# Released, hidden, and other keys
+
+
+def look(client: FlaskClient, name: str, token: str | None = None, **query: str) -> TestResponse:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return client.get("/user", query_string={"id": name, **query}, headers=headers)
+
+
+def test_who_wishes_it_is_forgotten_with_a_signed_statement(client: FlaskClient) -> None:
+    first = ALICE.signup("Alice", audience(client))
+    taken = read_statement(client.post("/signup", json=first).get_json()["statement"])
+    late = ALICE.signup("Alice", audience(client))  # signed before the release, and sent after it
+    stolen = MALLORY.forget("Alice", audience(client))
+    assert error(client.post("/forget", json=stolen)) == (404, "unknown_person")
+    wish = ALICE.forget("alice", audience(client))
+    assert error(client.post("/forget", json=wish | {"seq": 1000}))[0] == 401
+    answer = client.post("/forget", json=wish)
+    statement = read_statement(answer.get_json()["statement"])
+    assert answer.status_code == 200
+    assert statement.holds()
+    assert statement.released
+    assert (statement.name, statement.key, statement.claimed) == ("Alice", ALICE.key, taken.claimed)
+    assert error(look(client, "Alice")) == (404, "unknown_person")
+    assert client.get("/users").get_json()["people"] == []
+    for replayed in (first, late):
+        assert error(client.post("/signup", json=replayed)) == (400, "old_seq")
+    assert error(client.post("/forget", json=wish)) == (404, "unknown_person")
+    mallorys = read_statement(signed(client, MALLORY, "alice").get_json()["statement"])
+    assert not mallorys.contradicts(taken)
+    assert not mallorys.contradicts(statement)
+    assert error(client.post("/forget", json=wish)) == (404, "unknown_person")
+
+
+def test_unknown_hidden_and_other_key_names_look_alike(client: FlaskClient) -> None:
+    signed(client, ALICE, "hidden", visibility="hidden")
+    signed(client, Someone(3), "private", visibility="contacts")
+    signed(client, Someone(4), "other")
+    bobs = signed(client, Someone(5), "bob").get_json()["token"]
+    asked = [("nobody", ""), ("hidden", ""), ("private", ""), ("other", fingerprint(MALLORY.key))]
+    for token in (None, bobs, "x.y.z"):
+        answers = {(r.status_code, r.data, str(r.headers)) for r in (look(client, n, token, fp=fp) for n, fp in asked)}
+        assert len(answers) == 1
+        assert error(look(client, "nobody", token)) == (404, "unknown_person")
+    assert look(client, "other", fp=fingerprint(Someone(4).key)).status_code == 200
+    assert client.get("/users").get_json()["users"] == ["bob", "other"]
+    assert client.get("/users?query=hid").get_json()["users"] == []
+    assert error(signed(client, MALLORY, "hidden")) == (409, "name_taken")  # as it must be: there is one owner
+
+
+def test_somebody_hidden_sees_themselves_and_comes_back_when_they_wish(client: FlaskClient) -> None:
+    token = signed(client, ALICE, "hidden", visibility="hidden").get_json()["token"]
+    assert look(client, "hidden", token).status_code == 200
+    signed(client, ALICE, "hidden")
+    assert look(client, "hidden").status_code == 200
+
+
+@pytest.mark.parametrize("look", ["", "x", "AAAA", to_text(bytes(16)), "%00"])
+def test_a_secret_that_opens_nothing_is_as_none(client: FlaskClient, look: str) -> None:
+    signed(client, ALICE, "hidden", visibility="hidden")
+    assert error(client.get(f"/user?id=hidden&look={look}")) == (404, "unknown_person")
+
+
+def test_an_invite_link_in_a_browser_says_how_to_go_on(client: FlaskClient) -> None:
+    answer = client.get("/invite")
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert "agent --invite" in answer.get_data(as_text=True)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

@@ -11,7 +11,7 @@ from rendezvous import signup
 from rendezvous.answers import Refused
 from rendezvous.contract.encoding import to_text
 from rendezvous.contract.identity import signup_message
-from rendezvous.store import Claim
+from rendezvous.people import Claim
 from tests.support.live_rendezvous import Someone
 
 ALICE, MALLORY = Someone(1), Someone(2)
@@ -33,9 +33,10 @@ def refusal(body: bytes) -> Refused:
     return caught.value
 
 
-def test_the_smallest_sign_up_is_a_name_and_a_port() -> None:
-    claim = read(b'{"username": "Zo\\u0065\xcc\x88", "port": 5001, "ip": "10.0.0.1", "x": [1.5]}')
-    assert (claim.name, claim.port, claim.host, claim.key) == ("Zoë", 5001, "192.0.2.1", b"")
+def test_a_sign_up_that_nobody_signed_is_refused_and_told_why() -> None:
+    refused = refusal(b'{"username": "Zo\\u0065\xcc\x88", "port": 5001, "ip": "10.0.0.1", "x": [1.5]}')
+    assert (refused.status, refused.code) == (401, "unsigned")
+    assert "must be signed" in refused.message
 
 
 def test_a_signed_sign_up_binds_the_name_to_the_key() -> None:
@@ -102,6 +103,9 @@ def test_a_username_is_a_name(name: object) -> None:
         ({"audience": to_text(b"T" * 32)}, 400, "wrong_audience"),
         ({"time": NOW - 601}, 400, "wrong_time"),
         ({"time": NOW + 3600}, 400, "wrong_time"),
+        ({"visibility": "secret"}, 400, "bad_request"),
+        ({"visibility": 1}, 400, "bad_request"),
+        ({"visibility": []}, 400, "bad_request"),
     ],
 )
 def test_each_thing_that_is_wrong_with_a_signed_sign_up_has_its_answer(
@@ -164,3 +168,35 @@ def test_no_value_in_any_field_upsets_the_reader(field: str, value: object) -> N
         read(json.dumps(fields).encode())
     except Refused as refused:
         assert refused.status in (400, 401)  # noqa: PT017
+
+
+def farewell(**changes: object) -> bytes:
+    return json.dumps(ALICE.forget("alice", to_text(SERVER), **({"time": NOW} | changes))).encode()
+
+
+def test_a_signed_wish_to_be_forgotten_is_read() -> None:
+    read = signup.read_farewell(farewell(seq=9), SERVER, NOW)
+    assert (read.name, read.key, read.seq) == ("alice", ALICE.key, 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"key": None}, 400, "bad_request"),
+        ({"seq": 0}, 400, "bad_request"),
+        ({"username": "a "}, 400, "bad_request"),
+        ({"key": to_text(MALLORY.key)}, 401, "bad_signature"),
+        ({"audience": to_text(b"T" * 32)}, 400, "wrong_audience"),
+        ({"time": NOW - 3600}, 400, "wrong_time"),
+    ],
+)
+def test_a_wish_to_be_forgotten_is_as_strict_as_a_sign_up(changes: dict[str, object], status: int, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        signup.read_farewell(farewell(**changes), SERVER, NOW)
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
+def test_a_sign_up_is_no_wish_to_be_forgotten() -> None:
+    with pytest.raises(Refused) as caught:
+        signup.read_farewell(json.dumps(signed()).encode(), SERVER, NOW)
+    assert (caught.value.status, caught.value.code) == (401, "bad_signature")
