@@ -20,8 +20,8 @@ from rendezvous.answers import Refused
 from rendezvous.authority import Authority
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.identity import fingerprint
-from rendezvous.contract.invite import LOOK_SIZE
 from rendezvous.contract.names import MAX_NAME_LENGTH
+from rendezvous.contract.presence import LOOK_SIZE
 from rendezvous.contract.statement import Statement
 from rendezvous.people import Claimed
 from rendezvous.store import Store, Unavailable

@@ -15,6 +15,8 @@ UNUSED: Final = 180 * 86_400
 VISIBILITIES: Final = ("listed", "contacts", "hidden")
 """Who may find a person: everybody; those whom the person's agent allows; nobody but those whom the person asks."""
 LOOKER_SIZE: Final = 16
+LOOK_SIZE: Final = 16
+"""Bytes of the secret in an invite link by which somebody who is not listed can be found."""
 
 
 def looker(key: bytes) -> bytes:

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rendezvous.contract.encoding import to_text
-from rendezvous.contract.identity import fingerprint
 from rendezvous.contract.introduction import MAX_PAYLOAD, introduction_message, read_introduction
-from rendezvous.contract.invite import Invite, read_invite
 from rendezvous.contract.statement import MAX_STATEMENT, Statement, read_statement
 from rendezvous.contract.ticket import Side, Ticket, decode_ticket
 from tests.support.live_rendezvous import Someone
@@ -154,34 +152,3 @@ def test_an_introduction_is_believed_with_its_signature_alone() -> None:
 def test_each_thing_that_is_wrong_with_an_introduction_is_said(changes: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         read_introduction(introduced(**changes), SERVER.key, NOW)
-
-
-@pytest.mark.parametrize("name", ["alice", "Zoë & Co", "علی رضا", "a#b?c", "%41"])
-@pytest.mark.parametrize("look", [b"", b"l" * 16])
-def test_an_invite_link_comes_back_whole(name: str, look: bytes) -> None:
-    invite = Invite("https://tmge.example:8443", name, fingerprint(ALICE.key), look)
-    assert read_invite(f"  {invite.link()}\n") == invite
-    assert " " not in invite.link()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "alice",
-        "http://",
-        "ftp://h/invite#name=a&fp=" + fingerprint(ALICE.key),
-        "http://h/other#name=a&fp=" + fingerprint(ALICE.key),
-        "http://u@h/invite#name=a&fp=" + fingerprint(ALICE.key),
-        "http://h:99999/invite#name=a&fp=" + fingerprint(ALICE.key),
-        "http://h/invite#fp=" + fingerprint(ALICE.key),
-        "http://h/invite#name=a%20&fp=" + fingerprint(ALICE.key),
-        "http://h/invite#name=a&fp=" + fingerprint(ALICE.key)[:-1],
-        "http://h/invite#name=a",
-        "http://h/invite#name=a&look=x&fp=" + fingerprint(ALICE.key),
-        "http://h/invite#name=" + "a" * 700,
-    ],
-)
-def test_what_is_no_invite_link_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match=r"\.$"):
-        read_invite(text)

@@ -2,7 +2,7 @@
 
 A link is `RENDEZVOUS/invite#name=NAME&fp=FINGERPRINT`, and `&look=SECRET` where the inviter is not listed. Whoever
 opens it in a browser sees how to go on; what stands behind `#` never leaves the browser, so the rendezvous does not
-learn who was invited. `look` lets its holder look the inviter up. Used by agents alone.
+learn who was invited. `look` lets its holder look the inviter up. Used by `membership.py` and the command `agent invite`.
 """
 
 import re
@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.names import canonical
+from rendezvous.contract.presence import LOOK_SIZE
 
 MAX_LINK: Final = 600
-LOOK_SIZE: Final = 16
 _FINGERPRINT: Final = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){7}")
 _HOST: Final = re.compile(r"[\w.:%-]+")
 
