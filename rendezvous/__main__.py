@@ -16,7 +16,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # eventlet says at each import that it is in maintenance
     import eventlet
     import eventlet.tpool
-    import eventlet.wsgi
 eventlet.monkey_patch()
 
 import contextlib
@@ -31,20 +30,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from flask import Flask
-
 from rendezvous import stun, udp
 from rendezvous.app import Settings, create_app
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
-from rendezvous.flags import DEFAULT_UDP_PORT, Flags, parse
+from rendezvous.flags import DEFAULT_UDP_PORT, Flags, for_workers, parse
+from rendezvous.serving import Server
 from rendezvous.store import Store, Unavailable
 from rendezvous.workers import READY, Workers
 
-MAX_CONNECTIONS: Final = 20_000
 _SPARE_FILES: Final = 256
 _STORE_SECONDS: Final = 5.0
-_SOCKET_SECONDS: Final = 60
-"""Silence after which a connection is closed: live ones are pinged every 15 s."""
 
 log = logging.getLogger("rendezvous")
 
@@ -56,6 +51,8 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal; return the exit status."""
     flags = parse(arguments)
+    if flags.leash is None:
+        os.environ.update(for_workers(arguments))
     logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     told_to_stop = _signals()
     _allow_many_files()
@@ -88,20 +85,20 @@ def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     store = _open_store(url)
     _start_stun(flags)
     if several:
-        common = ["--host", flags.host, "--port", str(port), "--log-level", flags.log_level]
+        common = ["--host", flags.host, "--port", str(port)]
         workers = Workers(flags.processes, common, url)
         running.callback(workers.stop)
         if not workers.start():
             raise CannotStart("A worker process does not start.")
     else:
-        _serve_http(listener, create_app(Settings(), store))
+        _serve_http(listener, store, flags, shared=False)
     print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
 
 
 def _start_worker(flags: Flags) -> None:
     """Serve HTTP on a port that is shared with other workers."""
     listener = _bind(flags.host, flags.port, reuse_port=True)
-    _serve_http(listener, create_app(Settings(websocket_only=True), _open_store(flags.redis or "")))
+    _serve_http(listener, _open_store(flags.redis or ""), flags, shared=True)
 
 
 def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
@@ -109,6 +106,8 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -119,32 +118,15 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     return listener
 
 
-def _serve_http(listener: socket.socket, app: Flask) -> None:
+def _serve_http(listener: socket.socket, store: Store, flags: Flags, *, shared: bool) -> None:
     """Listen, and serve in the background for as long as the process lives."""
+    settings = Settings(websocket_only=shared, rules=flags.limit, trusted_proxies=flags.trusted_proxy)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = Server(listener, create_app(settings, store), max(64, min(flags.max_connections, files - _SPARE_FILES)))
     try:
-        listener.listen(1024)
+        server.start()
     except OSError as error:  # somebody else bound and listened since
         raise CannotStart(f"Cannot listen: {error.strerror}.") from None
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    eventlet.spawn(_serve_forever, listener, app, max(64, min(MAX_CONNECTIONS, files - _SPARE_FILES)))
-
-
-def _serve_forever(listener: socket.socket, app: Flask, connections: int) -> None:
-    """Serve; when accepting fails (no files left, say), go on a second later."""
-    while True:
-        try:
-            eventlet.wsgi.server(
-                listener.dup(),
-                app,
-                max_size=connections,
-                socket_timeout=_SOCKET_SECONDS,
-                log=log,
-                log_output=False,
-                debug=False,
-            )
-        except OSError as error:
-            log.error("Cannot accept connections: %s", error)
-        time.sleep(1)
 
 
 def _start_embedded(data: Path, running: contextlib.ExitStack) -> str:

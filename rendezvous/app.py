@@ -2,15 +2,18 @@
 the entry point and tests.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from flask import Flask
-from flask_socketio import SocketIO
 
-from rendezvous import routes
+from rendezvous import limits, routes
 from rendezvous.authority import Authority
 from rendezvous.events import Live
+from rendezvous.limits import Limits, Rules
+from rendezvous.live_limits import LimitedSocketIO
+from rendezvous.proxies import BehindProxies, Network
+from rendezvous.routes import observed_host
 from rendezvous.store import Store
 
 PING_SECONDS: Final = 15
@@ -30,6 +33,8 @@ class Settings:
     """HOST:PORT at which tickets say that the relay is; a host that is empty is that of the rendezvous."""
     websocket_only: bool = False
     """With several processes behind one address, polling would reach another process each time."""
+    rules: Rules = field(default_factory=Rules)
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 def create_app(settings: Settings, store: Store) -> Flask:
@@ -37,10 +42,14 @@ def create_app(settings: Settings, store: Store) -> Flask:
     where eventlet is used.
     """
     app = Flask(__name__, static_folder=None)
+    counts = Limits(settings.rules, store.client)
+    limits.register(app, counts, observed_host)
     authority = Authority(store, settings.relay_address)
     routes.register(app, store, authority)
     # No allowed origins are named: a page from anywhere else is refused.
-    socketio = SocketIO(
+    socketio = LimitedSocketIO(
+        counts,
+        observed_host,
         app,
         async_mode=settings.async_mode,
         transports=["websocket"] if settings.websocket_only else ["websocket", "polling"],
@@ -49,4 +58,6 @@ def create_app(settings: Settings, store: Store) -> Flask:
         max_http_buffer_size=MAX_MESSAGE,
     )
     Live(socketio, store, authority).start()
+    socketio.start_background_task(counts.share_for_ever, socketio.sleep)
+    app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app

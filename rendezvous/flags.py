@@ -1,25 +1,29 @@
-"""The flags of the program. Pure: words in, values out; wrong usage ends with status 2 and one
-sentence.
+"""The flags of the program, and the environment that they may stand in. Pure: words in, values out; wrong usage ends
+with status 2 and one sentence.
 
-Used by the entry point alone.
+Used by the entry point alone. Each flag `--some-thing` is also read from `TMGE_SOME_THING`; a flag overrides it.
 """
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from platformdirs import user_data_path
 
+from rendezvous.limits import Rules, read_rules
+from rendezvous.proxies import Network, read_networks
+
 DEFAULT_UDP_PORT: Final = 3478
 """The port that RFC 8489 gives to STUN."""
+_NOT_FOR_PEOPLE: Final = ("leash",)
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What was asked for; `udp_port`, `udp_port_2`, `redis` and `data` are None where nothing was said."""
+    """What was asked for; None where nothing was said and there is no fixed default."""
 
     port: int
     host: str
@@ -28,6 +32,9 @@ class Flags:
     redis: str | None
     data: Path | None
     processes: int
+    max_connections: int
+    trusted_proxy: tuple[Network, ...]
+    limit: Rules
     log_level: str
     leash: int | None
     """File descriptor of a worker's leash: given by the program to its own workers only."""
@@ -44,30 +51,66 @@ def parse(arguments: Sequence[str] | None) -> Flags:
     parser = _Parser(
         prog="rendezvous",
         description="Where TMGE agents sign up and find each other.",
+        epilog="Each flag may also stand in the environment: --some-thing as TMGE_SOME_THING.",
         allow_abbrev=False,
     )
-    parser.add_argument("--port", type=_port, default=8000, help="HTTP and Socket.IO (8000)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--udp-port", type=_port, help=f"STUN ({DEFAULT_UDP_PORT})")
-    second = "the second port of STUN, so that agents can tell how their NAT behaves (the one after --udp-port)"
-    parser.add_argument("--udp-port-2", type=_port, help=second)
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        default=os.environ.get("TMGE_REDIS") or None,
-        help="the store (env TMGE_REDIS; default: an embedded server)",
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the embedded server")
-    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="for HTTP (1)")
-    levels = ["debug", "info", "warning", "error"]
-    parser.add_argument("--log-level", default="warning", choices=levels, help="(warning)")
+    add = _Adder(parser)
+    add("port", 8000, "HTTP and Socket.IO", type=_port)
+    add("host", "127.0.0.1", "address to listen on; :: is all, IPv4 and IPv6", metavar="ADDR")
+    add("udp-port", None, f"STUN ({DEFAULT_UDP_PORT})", type=_port)
+    add("udp-port-2", None, "STUN's second port: agents tell by it how their NAT behaves (the next)", type=_port)
+    add("redis", None, "the store (an embedded server)", metavar="URL")
+    add("data", None, "folder of the embedded server", type=Path, metavar="DIR")
+    add("processes", 1, "processes that serve HTTP", type=_count, metavar="N")
+    add("max-connections", 20_000, "for each process; one more is answered 503", type=_connections, metavar="N")
+    add("trusted-proxy", "", "addresses whose X-Forwarded-For counts", type=_networks, metavar="CIDR,…")
+    rates = ", ".join(f"{field.name}={getattr(Rules(), field.name)}" for field in fields(Rules))
+    add("limit", "", f"other rates than {rates}; or off", type=_rules, metavar="NAME=RATE,…")
+    add("log-level", "warning", "how much is logged", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--leash", type=int, help=argparse.SUPPRESS)
     return Flags(**vars(parser.parse_args(arguments)))
+
+
+def for_workers(arguments: Sequence[str] | None) -> Mapping[str, str]:
+    """Return what was asked for as an environment, for workers: other users cannot read it, and it may hold secrets."""
+    given: dict[str, str] = {}
+    parser = _Parser(allow_abbrev=False)
+    for field in fields(Flags):
+        if field.name not in _NOT_FOR_PEOPLE:
+            parser.add_argument(_flag(field.name), dest=field.name)
+    for name, value in vars(parser.parse_args(arguments)).items():
+        if value is not None:
+            given[_variable(name)] = value
+    return given
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"rendezvous: {message}; see rendezvous --help.\n")
+
+
+class _Adder:
+    """Adds flags that may also stand in the environment."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def __call__(self, name: str, default: object, about: str, **options: Any) -> None:
+        """Add one; what stands in the environment is read as the flag's own text would be."""
+        said = os.environ.get(_variable(name)) or default
+        if default not in (None, ""):
+            about = f"{about} ({default})"
+        self._parser.add_argument(f"--{name}", default=said, help=about.replace("%", "%%"), **options)
+        if "choices" in options and said not in options["choices"]:
+            self._parser.error(f"{_variable(name)} must be one of {', '.join(options['choices'])}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return "TMGE_" + name.upper().replace("-", "_")
 
 
 def _port(text: str) -> int:
@@ -78,7 +121,25 @@ def _count(text: str) -> int:
     return _whole(text, 1, 64)
 
 
+def _connections(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
 def _whole(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
     return int(text)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return read_networks(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _rules(text: str) -> Rules:
+    try:
+        return read_rules(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -76,6 +76,7 @@ def sign_up() -> ResponseReturnValue:
     """Claim a name (201) or renew it (200)."""
     authority = _authority()
     claim = signup.read(_json_body(), observed_host(), authority.key, time.time())
+    current_app.extensions["limits"].count("identity", to_text(claim.key))
     signed: list[Statement] = []
 
     def prove(claimed: int, at: int) -> bytes:

@@ -261,6 +261,11 @@ class Store:
         if self._detach([keys.person, keys.online], [keys.skeleton, attachment]):
             self._tell(keys.skeleton)
 
+    @property
+    def client(self) -> Client:
+        """Return the way to this Redis, for what is counted there but is no part of the directory."""
+        return self._redis
+
     def sweep(self) -> None:
         """Put offline everyone whose time has passed. Any process may do it at any time; each departure is told
         once.

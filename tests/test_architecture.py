@@ -24,7 +24,7 @@ UNPICKLERS = {"pickle", "cPickle", "dill", "shelve", "marshal", "cloudpickle"}
 AGENT_ROOT = {"agent.app", "agent.__main__"}
 PUMPS = "node text_link directory images library history database identity".split()
 MAY_SPEAK_REDIS = {"rendezvous.redis_client", "rendezvous.redis_line"}
-MAY_PATCH = {"agent.__main__", "agent.node", "rendezvous.__main__"}
+MAY_PATCH = {"agent.__main__", "agent.node", "rendezvous.__main__", "rendezvous.serving"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def objection(found: Import) -> str | None:
     if top in UNPICKLERS:
         return "nothing is ever unpickled"
     if top == "eventlet" and by not in MAY_PATCH:
-        return "eventlet belongs to the entry points and to agent.node"
+        return "eventlet belongs to the entry points, to agent.node and to rendezvous.serving"
     if within(by, "rendezvous") and within(of, "agent"):
         return "the rendezvous does not know the agent"
     if within(by, "agent") and within(of, "rendezvous") and not within(of, "rendezvous.contract"):

@@ -1,20 +1,27 @@
 """The flags: their defaults, and one sentence for each wrong use."""
 
+import os
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from rendezvous.flags import Flags, parse
+from rendezvous.flags import for_workers, parse
+from rendezvous.limits import Rules
 
 
 @pytest.fixture(autouse=True)
-def no_redis_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TMGE_REDIS", raising=False)
+def nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TMGE_")]:
+        monkeypatch.delenv(name)
 
 
 def test_without_flags_it_is_a_rendezvous_for_this_machine() -> None:
     flags = parse([])
-    assert flags == Flags(8000, "127.0.0.1", None, None, None, None, 1, "warning", None)
+    assert (flags.port, flags.host, flags.processes, flags.log_level) == (8000, "127.0.0.1", 1, "warning")
+    assert (flags.udp_port, flags.udp_port_2, flags.redis, flags.data, flags.leash) == (None,) * 5
+    assert flags.trusted_proxy == ()
+    assert flags.limit == Rules()
     assert flags.data_for(8000) != flags.data_for(8001)
 
 
@@ -26,6 +33,33 @@ def test_the_environment_names_the_store_and_a_flag_overrides_it(
     assert parse(["--redis", "redis://two"]).redis == "redis://two"
     monkeypatch.setenv("TMGE_REDIS", "")
     assert parse([]).redis is None
+
+
+def test_every_flag_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMGE_PORT", "9")
+    monkeypatch.setenv("TMGE_LIMIT", "signup=5/minute, all=off, lookup=9/second")
+    monkeypatch.setenv("TMGE_TRUSTED_PROXY", "10.0.0.0/8, ::1")
+    flags = parse([])
+    assert flags.port == 9
+    assert (flags.limit.signup, flags.limit.search, flags.limit.lookup) == ("off", "off", "9/second")
+    assert flags.trusted_proxy == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert parse(["--port", "10"]).port == 10
+
+
+@pytest.mark.parametrize(("name", "value"), [("TMGE_PORT", "x"), ("TMGE_LOG_LEVEL", "loud"), ("TMGE_LIMIT", "a=b")])
+def test_what_is_wrong_in_the_environment_is_wrong_usage(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        parse([])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_workers_are_told_in_their_environment_what_was_asked_for() -> None:
+    given = for_workers(["--limit", "lookup=5/minute", "--log-level=debug"])
+    assert given == {"TMGE_LIMIT": "lookup=5/minute", "TMGE_LOG_LEVEL": "debug"}
 
 
 def test_a_data_folder_that_is_named_is_used() -> None:
@@ -43,6 +77,13 @@ def test_a_data_folder_that_is_named_is_used() -> None:
         ["--processes", "0"],
         ["--processes", "65"],
         ["--log-level", "loud"],
+        ["--max-connections", "0"],
+        ["--trusted-proxy", "10.0.0.1/8"],
+        ["--trusted-proxy", "everybody"],
+        ["--limit", "lookup"],
+        ["--limit", "lookup=5"],
+        ["--limit", "lookups=5/minute"],
+        ["--limit", "lookup=many/minute"],
         ["--nonsense"],
         ["--por", "1"],
         ["extra"],
