@@ -14,7 +14,7 @@ import pytest
 import requests
 from socketio.exceptions import SocketIOError
 
-from tests.rendezvous.test_program import Agent, sign_up
+from tests.support.live_agent import Agent, sign_up
 from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, running
 
 CAP = 64
