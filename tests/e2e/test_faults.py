@@ -74,12 +74,16 @@ def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def refused(pair: Pair, blocked: Path) -> Iterator[dict[str, Refusal]]:
-    """Starts that fail, one after the other, while other tests wait for something; with what came of each."""
+def refused(agents: list[Agent], pair: Pair, blocked: Path) -> Iterator[dict[str, Refusal]]:
+    """Starts that fail, one after the other, while other tests wait for something; with what came of each.
+
+    Dora's port and folder are the ones that are taken: she is there all the time, and `pair` is killed now and then.
+    """
+    dora = agents[2]
     unused = str(blocked.parent.with_name("unused"))
     starts = {
-        "port": ("--port", str(pair.asker.port), "--data", unused),
-        "folder": ("--port", str(free_port()), "--data", str(pair.asker.data)),
+        "port": ("--port", str(dora.port), "--data", unused),
+        "folder": ("--port", str(free_port()), "--data", str(dora.data)),
         "no folder": ("--port", str(free_port()), "--data", str(blocked)),
         **{url: ("--rendezvous", url, "--data", unused) for url in NO_ADDRESSES},
     }
@@ -208,16 +212,16 @@ def test_agents_say_that_the_store_is_gone_go_on_and_are_back_by_themselves(
 # --- what cannot be had at the start ---
 
 
-def test_a_port_that_another_agent_has_is_one_sentence(refused: dict[str, Refusal], pair: Pair) -> None:
+def test_a_port_that_another_agent_has_is_one_sentence(refused: dict[str, Refusal], agents: list[Agent]) -> None:
     status, sentence = refused["port"].result()
     assert status == 1
-    assert sentence == f"Port {pair.asker.port} is in use: stop what uses it, or choose another with --port."
+    assert sentence == f"Port {agents[2].port} is in use: stop what uses it, or choose another with --port."
 
 
-def test_a_folder_that_another_agent_has_is_one_sentence(refused: dict[str, Refusal], pair: Pair) -> None:
+def test_a_folder_that_another_agent_has_is_one_sentence(refused: dict[str, Refusal], agents: list[Agent]) -> None:
     status, sentence = refused["folder"].result()
     assert status == 1
-    assert sentence.startswith(f"Another agent is using the data folder {pair.asker.data}: ")
+    assert sentence.startswith(f"Another agent is using the data folder {agents[2].data}: ")
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(refused: dict[str, Refusal], blocked: Path) -> None:
