@@ -29,7 +29,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from flask import request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from rendezvous import answers
@@ -41,6 +40,7 @@ from rendezvous.contract.names import MAX_NAME_LENGTH, skeleton
 from rendezvous.contract.presence import LOOKER_SIZE, MAX_WATCHED, looker
 from rendezvous.people import Delivery, Person
 from rendezvous.routes import observed_host
+from rendezvous.sockets import sid as _sid
 from rendezvous.store import Store, Unavailable
 from rendezvous.watchers import Watchers
 
@@ -253,13 +253,6 @@ class Live:
                 reached = self._store.sweep_names(reached)
             except Unavailable as error:
                 log.debug("no sweep: %s", error)
-
-
-def _sid() -> str:
-    """Return the id of the connection that this event came from."""
-    sid = request.sid  # type: ignore[attr-defined]  # Flask-SocketIO adds it
-    assert isinstance(sid, str)
-    return sid
 
 
 def _names(argument: object) -> list[str]:

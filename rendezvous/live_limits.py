@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from flask import request
-from flask_socketio import ConnectionRefusedError, SocketIO
+from flask_socketio import ConnectionRefusedError
 
 from rendezvous import answers
 from rendezvous.limits import Limited, Limits, network_of
+from rendezvous.sockets import LeanSocketIO
+from rendezvous.sockets import sid as _sid
 
 CAPACITY: Final = 120.0
 PER_SECOND: Final = 6.0
@@ -46,7 +47,7 @@ class Bucket:
         return 0.0
 
 
-class LimitedSocketIO(SocketIO):  # type: ignore[misc]  # it has no types
+class LimitedSocketIO(LeanSocketIO):
     """Socket.IO whose handlers are called only for those who do not ask too much."""
 
     def __init__(self, limits: Limits, observed_host: Callable[[], str], *arguments: Any, **options: Any) -> None:
@@ -76,14 +77,14 @@ class LimitedSocketIO(SocketIO):  # type: ignore[misc]  # it has no types
 
     def _disconnecting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def disconnect(*reason: object) -> Any:
-            self._buckets.pop(request.sid, None)  # type: ignore[attr-defined]  # Flask-SocketIO adds it
+            self._buckets.pop(_sid(), None)
             return handler(*reason)
 
         return disconnect
 
     def _asking(self, price: float, handler: Callable[..., Any]) -> Callable[..., Any]:
         def ask(*arguments: object) -> Any:
-            sid: str = request.sid  # type: ignore[attr-defined]
+            sid = _sid()
             bucket = self._buckets.get(sid)
             if bucket is None:
                 bucket = self._buckets[sid] = Bucket()
