@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from agent.datafolder import DataFolder
 from agent.directory import Directory
 from agent.entries import Entries
-from agent.exchange import Exchange
 from agent.gifts import Gifts
 from agent.happenings import Happenings
 from agent.history import History
 from agent.identity import Identity
+from agent.invite import read_invite
+from agent.ledger import Ledger
 from agent.library import Library
+from agent.member import Member, open_later
 from agent.node import Node
 from agent.people import People
 from agent.person import Person
@@ -35,10 +37,11 @@ _log = logging.getLogger("agent")
 class Agent:
     """Everything that runs, put together but for the page."""
 
-    exchange: Exchange
+    exchange: Member
     _settings: Settings
     _peer_port: int
     _history: History
+    _ledger: Ledger
     _library: Library
     _directory: Directory
     _node: Node
@@ -66,6 +69,7 @@ class Agent:
         self._directory.stop()
         self._library.close()
         self._history.close()
+        self._ledger.close()
 
     def _sign_up(self, name: str) -> None:
         """Sign up by the name that was given, or used before; what the directory still has to try, it tries alone."""
@@ -87,6 +91,7 @@ class Agent:
 def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: PeerSockets, publish: Publish) -> Agent:
     """Put an agent together. `publish` tells all open pages an event of the local contract."""
     history = History(folder.path / "history.db")
+    ledger = Ledger(folder.path / "directory.db")
     library = Library(folder.path / "library")
     entries = Entries(history, publish)
     contacts = history.contacts()
@@ -99,28 +104,40 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         {contact.key: contact.handshake_counter for contact in contacts},
     )
     late: list[Callable[..., None]] = []  # who hears of the directory is made after it
+    rendezvous = _rendezvous(settings, history)
     directory = Directory(
-        settings.rendezvous,
+        rendezvous,
         identity,
+        ledger,
         next_seq=history.next_seq,
         on_presence=lambda person: late[0](person),
         on_status=lambda status, message: late[1](status, message),
+        on_evidence=lambda evidence: late[2](evidence),
+        visibility=history.setting("visibility", "listed"),
     )
-    people = People(directory, history, publish)
+    people = People(
+        directory,
+        history,
+        ledger,
+        publish,
+        say=lambda key, statement: core.tell_statement(key, statement, node.now()),
+        on_evidence=lambda evidence: late[2](evidence),
+    )
     values = {
-        "rendezvous": settings.rendezvous,
+        "rendezvous": rendezvous,
         "data": str(folder.path),
         "peer_port": sockets.port,
         "page_port": settings.page_port,
     }
-    view = StateView(core, people, entries, library, identity.key, values, publish)
+    view = StateView(core, people, entries, library, history, ledger, identity.key, values, publish)
     gifts = Gifts(library)
     happenings = Happenings(core, people, entries, gifts, history, publish)
     node = Node(core, sockets.udp, happenings.on_event)
     pictures = Pictures(core, node, library, entries, publish)
     text_link = TextLink(sockets.tcp)
     happenings.attach(node, pictures, text_link)
-    exchange = Exchange(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
+    exchange = Member(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
+    exchange.join(ledger, identity.key, settings.invite)
 
     library.discard_unfinished(exchange.take_up())
 
@@ -135,6 +152,17 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         if directory.name is not None and core.name is None:
             exchange.signed_up(directory.name)
         view.rendezvous(status, message)
+        if status == "up":
+            open_later(exchange)
 
-    late += [on_presence, on_status]
-    return Agent(exchange, settings, sockets.port, history, library, directory, node, text_link, pictures, view)
+    late += [on_presence, on_status, view.found]
+    return Agent(exchange, settings, sockets.port, history, ledger, library, directory, node, text_link, pictures, view)
+
+
+def _rendezvous(settings: Settings, history: History) -> str:
+    """Return where people meet: as it was said; else as an invitation says, to somebody new; else as it was before."""
+    if settings.rendezvous_given:
+        return settings.rendezvous
+    if settings.invite is not None and history.setting("name") is None:
+        return read_invite(settings.invite).rendezvous
+    return str(history.setting("rendezvous") or settings.rendezvous)

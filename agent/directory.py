@@ -1,10 +1,10 @@
 """The client of the rendezvous: signs up, looks people up, keeps a live connection, and comes back
 by itself.
 
-Owns the session and the connection; knows no peer, page or disk. Made by the composition root.
-Blocks only whoever calls; its own loop runs on one thread (a green one, where the entry point
-patched). It never gives up: while the rendezvous is away it says so, once, and is back within
-seconds of its return.
+Owns the session and the connection; knows no peer or page, and leaves what can be believed to `directory_belief.py`.
+Made by the composition root. Blocks only whoever calls; its own loop runs on one thread (a green one, where the entry
+point patched). It never gives up: while the rendezvous is away, or has another key than it had, it says so, once, and
+is back within seconds of its return.
 """
 
 import logging
@@ -12,16 +12,19 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeGuard
+from typing import Final, TypeGuard
 
+from agent.directory_belief import Belief, tell
 from agent.directory_live import LiveConnection, SessionLost
-from agent.directory_wire import CONNECT_SECONDS, Json, Refused, Wire
-from agent.person import Person, read_person
+from agent.directory_signing import Identity, signed_farewell, signed_signup
+from agent.directory_wire import CONNECT_SECONDS, Refused, Wire
+from agent.ledger import Evidence, Ledger
+from agent.person import Person
 from agent.protocol.errors import UsageError
-from rendezvous.contract.encoding import from_text, to_text
-from rendezvous.contract.identity import signup_message
+from rendezvous.contract.encoding import to_text
 from rendezvous.contract.names import canonical, skeleton
 from rendezvous.contract.presence import HEARTBEAT, MAX_WATCHED
+from rendezvous.contract.statement import Statement
 
 _ANXIOUS: Final = 2.0
 """Seconds between heartbeats while the rendezvous cannot reach its store."""
@@ -30,51 +33,43 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
 log = logging.getLogger(__name__)
 
 
-class Identity(Protocol):
-    """Who signs up: raw public keys, and their signatures."""
-
-    @property
-    def key(self) -> bytes:
-        """The Ed25519 key."""
-
-    @property
-    def box_key(self) -> bytes:
-        """The X25519 key."""
-
-    def sign(self, data: bytes, /) -> bytes:
-        """Sign with the Ed25519 key."""
-
-    def box_signature(self, name: str, /) -> bytes:
-        """Vouch for the X25519 key under a name."""
-
-
 class Directory:
     """One rendezvous, seen by one agent. `start` first, `stop` at the end; calls work in between
     and before.
 
-    `on_status` hears `connecting`, `up` or `down` with a sentence whenever one of them changes;
-    `on_presence` hears of people who are watched. Both are called from the directory's threads, and
-    must not wait for it.
+    `on_status` hears `connecting`, `up` or `down` with a sentence whenever one of them changes; `on_presence` hears of
+    people who are watched, `on_evidence` of what the rendezvous cannot have signed honestly. All are called from the
+    directory's threads, and must not wait for it.
     """
 
     def __init__(
         self,
         url: str,
         identity: Identity,
+        ledger: Ledger,
         *,
         next_seq: Callable[[], int],
         on_presence: Callable[[Person], None],
         on_status: Callable[[str, str], None],
+        on_evidence: Callable[[Evidence], None],
+        visibility: str = "listed",
     ) -> None:
         self._wire = Wire(url)
         self._identity = identity
+        self._ledger = ledger
+        self._belief = Belief(self._wire, ledger, on_evidence)
         self._next_seq = next_seq
         self._on_presence = on_presence
         self._on_status = on_status
+        self._on_evidence = on_evidence
+        self._visibility = visibility
         self._status: tuple[str, str] | None = None
         self._wanted: tuple[str, int] | None = None
         self._token: str | None = None
         self._watched: list[str] = []
+        self._allowed: list[bytes] = []
+        self._allowing = threading.Event()
+        self._former: LiveConnection | None = None
         self._claiming = threading.Lock()
         self._pause = _FIRST_PAUSE
         self._stopping = False
@@ -87,6 +82,11 @@ class Directory:
         wanted, token = self._wanted, self._token
         return wanted[0] if wanted is not None and token is not None else None
 
+    @property
+    def url(self) -> str:
+        """Where the rendezvous is."""
+        return self._wire.url
+
     def start(self) -> None:
         """Begin to connect, in the background."""
         self._tell("connecting", f"Connecting to the rendezvous at {self._wire.url}.")
@@ -98,12 +98,13 @@ class Directory:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(2 * CONNECT_SECONDS)
+        self._leave_former()
 
     def sign_up(self, name: str, port: int) -> None:
         """Claim a name, or renew it, for the peer port of this agent.
 
         UsageError `name_taken` or `bad_request`: nothing has changed. `rendezvous_down`: it will be
-        done by itself once the rendezvous is there, which `on_status` then tells.
+        done by itself once the rendezvous is there, which `on_status` then tells; so too with `key_changed`.
         """
         try:
             name = canonical(name)
@@ -112,11 +113,50 @@ class Directory:
         try:
             self._claim(name, port)
         except UsageError as error:
-            if error.code == "rendezvous_down":
+            if error.code in ("rendezvous_down", "key_changed"):
                 self._token, self._wanted = None, (name, port)
             raise
         finally:
             self._wake.set()
+
+    def forget(self) -> Statement | None:
+        """Give the name back and be forgotten; return what the rendezvous states about it, None where it had nothing to
+        forget. UsageError `rendezvous_down`: nothing has changed.
+        """
+        with self._claiming:
+            if self._wanted is None:
+                return None
+            name, _ = self._wanted
+            try:
+                wish = signed_farewell(self._identity, name, self._next_seq(), self._belief.audience())
+                statement = self._belief.statement(self._wire.post("/forget", wish).get("statement"))
+            except Refused as refused:
+                if refused.code != "unknown_person":
+                    raise UsageError("bad_request", refused.message) from None
+                statement = None
+            self._token = self._wanted = None
+        self._wake.set()
+        return statement
+
+    def set_visibility(self, visibility: str) -> None:
+        """Choose who may find us, from the next sign-up on; where we are signed up, that is now."""
+        self._visibility = visibility
+        if self.name is not None and self._wanted is not None:
+            self.sign_up(*self._wanted)
+
+    def look_again(self) -> None:
+        """Try again at once: the person has decided to believe the rendezvous."""
+        self._pause = _FIRST_PAUSE
+        self._wake.set()
+
+    def move(self, url: str) -> None:
+        """Turn to another rendezvous, where nobody is signed up yet; UsageError `bad_request` for what is none."""
+        wire = Wire(url)
+        with self._claiming:
+            self._wire, self._token, self._wanted = wire, None, None
+            self._belief = Belief(wire, self._ledger, self._on_evidence)
+        self._tell("connecting", f"Connecting to the rendezvous at {wire.url}.")
+        self._wake.set()
 
     def list_people(
         self, query: str = "", after: str | None = None, limit: int = 100
@@ -132,12 +172,15 @@ class Directory:
         people, more = answer.get("people"), answer.get("next")
         if not isinstance(people, list) or not (more is None or isinstance(more, str)):
             raise self._wire.down("gave an answer that makes no sense")
-        return _readable(people[:limit]), more
+        return self._belief.listed(people[:limit]), more
 
-    def get_person(self, name: str) -> Person:
-        """Return what the rendezvous says of one person; UsageError `unknown_person` for nobody."""
+    def get_person(self, name: str, look: bytes = b"") -> Person:
+        """Return what the rendezvous says of one person; UsageError `unknown_person` for nobody, and for somebody who
+        may not be seen; `look` is the secret of an invitation.
+        """
+        secret = {"look": to_text(look)} if look else {}
         try:
-            person = read_person(self._wire.get("/user", id=name))
+            person = self._belief.person(self._wire.get("/user", self._token, id=name, **secret))
         except Refused as refused:
             code = "unknown_person" if refused.code == "unknown_person" else "bad_request"
             raise UsageError(code, refused.message) from None
@@ -154,42 +197,31 @@ class Directory:
         self._watched = names[:MAX_WATCHED]
         self._wake.set()
 
+    def allow(self, lookers: list[bytes], seconds: float = 0.0) -> None:
+        """Let these find us from now on where not everybody may, and no others; wait for the rendezvous, if wished."""
+        self._allowing.clear()
+        self._allowed = lookers[:MAX_WATCHED]
+        self._wake.set()
+        if seconds and self.name is not None and self._visibility != "listed":
+            self._allowing.wait(seconds)
+
     def _claim(self, name: str, port: int) -> None:
         """Sign up with a signature over everything, and keep the session."""
         with self._claiming:
             try:
-                fields = self._signed(name, port)
-                answer = self._wire.post("/signup", fields, self._token)
+                audience = self._belief.audience()
+                fields = signed_signup(self._identity, name, port, self._visibility, self._next_seq(), audience)
+                answer = self._wire.post("/signup", fields)
+                statement = self._belief.statement(answer.get("statement"))
             except Refused as refused:
                 code = "name_taken" if refused.code == "name_taken" else "bad_request"
                 raise UsageError(code, refused.message) from None
             token = answer.get("token")
-            if not _is_token(token) or answer.get("username") != name:
+            if not _is_token(token) or (statement.name, statement.key) != (name, self._identity.key):
                 raise self._wire.down("gave an answer that makes no sense")
             self._token, self._wanted = token, (name, port)
 
-    def _signed(self, name: str, port: int) -> Json:
-        fields: Json = {
-            "username": name,
-            "port": port,
-            "key": to_text(self._identity.key),
-            "box_key": to_text(self._identity.box_key),
-            "box_signature": to_text(self._identity.box_signature(name)),
-            "audience": self._audience(),
-            "seq": self._next_seq(),
-            "time": int(time.time()),
-        }
-        return fields | {"signature": to_text(self._identity.sign(signup_message(fields)))}
-
-    def _audience(self) -> str:
-        """Return the key of the rendezvous, which every sign-up there must name."""
-        try:
-            key = self._wire.get("/identity").get("key")
-            if not isinstance(key, str):
-                raise ValueError("no key")
-            return to_text(from_text(key, 32))
-        except (ValueError, Refused):
-            raise self._wire.down("is not a TMGE rendezvous") from None
+    # --- the loop ---
 
     def _run(self) -> None:
         """Stay connected. Whatever goes wrong is told and tried again."""
@@ -212,7 +244,7 @@ class Directory:
         connection.
         """
         if self._wanted is None:
-            self._audience()
+            self._belief.audience()
             self._tell("up", f"The rendezvous at {self._wire.url} is there.")
             self._sleep(HEARTBEAT)
             return
@@ -221,42 +253,56 @@ class Directory:
         token = self._token
         if token is None:
             return
-        live = LiveConnection(self._wire, token, self._heard, self._wake.set)
+        wire = self._wire
+        live = LiveConnection(wire, token, self._heard, self._wake.set)
+        self._leave_former()
         try:
             self._live(live, token)
             if self._stopping:
                 live.call("goodbye", {})
+            elif self._token is not None and self._wire is wire:
+                self._former = live  # closed when the next one stands, so that nobody sees us go
         finally:
-            live.close()
+            if self._former is not live:
+                live.close()
+
+    def _leave_former(self) -> None:
+        former, self._former = self._former, None
+        if former is not None:
+            former.close()
 
     def _live(self, live: LiveConnection, token: str) -> None:
         """Send heartbeats and the names to watch, until there is another session, or the end."""
         self._pause = _FIRST_PAUSE
         watched: list[str] = []
+        allowed: list[bytes] | None = None if self._visibility != "listed" else []
         next_beat = time.monotonic() + HEARTBEAT
         self._tell_signed_up()
         while not self._stopping and token == self._token:
             if not live.is_open:
                 raise self._wire.down("closed the connection")
             try:
+                if allowed != self._allowed and self._visibility != "listed":
+                    allowed = self._allowed
+                    live.call("allow", {"lookers": [to_text(looker) for looker in allowed]})
+                self._allowing.set()
                 if watched != self._watched:
                     watched = self._watched
-                    people = live.call("watch", {"names": watched}).get("people")
-                    for person in _readable(people if isinstance(people, list) else []):
-                        _call(self._on_presence, person)
+                    for person in self._belief.people(live.call("watch", {"names": watched}).get("people")):
+                        tell(self._on_presence, person)
                 if time.monotonic() >= next_beat:
                     live.call("heartbeat", {})
                     next_beat = time.monotonic() + HEARTBEAT
                     self._tell_signed_up()
             except Refused as refused:
                 self._tell("down", refused.message)
-                watched = []
+                watched, allowed = [], None
                 next_beat = time.monotonic() + _ANXIOUS
             self._sleep(next_beat - time.monotonic())
 
     def _heard(self, value: object) -> None:
-        for person in _readable([value]):
-            _call(self._on_presence, person)
+        for person in self._belief.people([value]):
+            tell(self._on_presence, person)
 
     def _cope(self, error: UsageError) -> None:
         if error.code not in ("name_taken", "bad_request"):
@@ -277,28 +323,9 @@ class Directory:
     def _tell(self, status: str, sentence: str) -> None:
         if self._status != (status, sentence):
             self._status = (status, sentence)
-            _call(self._on_status, status, sentence)
+            tell(self._on_status, status, sentence)
 
 
 def _is_token(value: object) -> TypeGuard[str]:
     """Say whether a value can stand in a header."""
     return isinstance(value, str) and len(value) <= 512 and value.isascii() and value.isprintable()
-
-
-def _readable(values: list[object]) -> list[Person]:
-    """Return the people that can be believed; the others are logged and left out."""
-    people = []
-    for value in values:
-        try:
-            people.append(read_person(value))
-        except ValueError as error:
-            log.warning("the rendezvous said what does not hold: %s", error)
-    return people
-
-
-def _call(callback: Callable[..., None], *values: object) -> None:
-    """Call somebody else's code: what goes wrong there does not end the directory."""
-    try:
-        callback(*values)
-    except Exception:
-        log.exception("a listener of the directory failed")

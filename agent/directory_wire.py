@@ -57,16 +57,14 @@ class Wire:
         self._port = port
         self._secure = parts.scheme == "https"
 
-    def get(self, path: str, **query: str) -> Json:
-        """Ask for a resource."""
+    def get(self, path: str, token: str | None = None, **query: str) -> Json:
+        """Ask for a resource, with the session where there is one."""
         target = f"{path}?{urlencode(query)}" if query else path
-        return self._call("GET", target, None, {})
+        return self._call("GET", target, None, {"Authorization": f"Bearer {token}"} if token else {})
 
-    def post(self, path: str, fields: Mapping[str, object], token: str | None) -> Json:
-        """Send a value as JSON, with the session where there is one."""
+    def post(self, path: str, fields: Mapping[str, object]) -> Json:
+        """Send a value as JSON."""
         headers = {"Content-Type": "application/json"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
         body = json.dumps(fields, ensure_ascii=False).encode()
         return self._call("POST", path, body, headers)
 

@@ -79,6 +79,8 @@ class Happenings:
                 self._people.session_opened(peer, address, counter)
             case e.SessionClosed():
                 pass
+            case e.StatementTold(peer, statement):
+                self._people.statement_told(peer, statement)
             case e.Connected(peer):
                 self._connected(peer)
             case e.Disconnected(peer):

@@ -2,7 +2,7 @@
 
 A link is `RENDEZVOUS/invite#name=NAME&fp=FINGERPRINT`, and `&look=SECRET` where the inviter is not listed. Whoever
 opens it in a browser sees how to go on; what stands behind `#` never leaves the browser, so the rendezvous does not
-learn who was invited. `look` lets its holder look the inviter up. Used by `membership.py` and the command `agent invite`.
+learn who was invited. `look` lets its holder look the inviter up. Used by `member.py` and the command `agent invite`.
 """
 
 import re

@@ -5,29 +5,50 @@ are, whatever the directory says later. Where it says another key, nothing is as
 Only the directory brings that about: a stranger under a contact's name is refused, and could otherwise cut them off.
 """
 
+import contextlib
+import json
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
 from agent.directory import Directory
 from agent.history import Contact, History
+from agent.ledger import Evidence, Ledger
 from agent.person import Person
 from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.packet import Address
 from agent.words import digits, words
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.presence import LOOK_SIZE, looker
+from rendezvous.contract.statement import read_statement
 
 Publish = Callable[[str, object], None]
+Say = Callable[[bytes, bytes], None]
+"""Tells a peer in session (by its key) what the rendezvous has stated about them."""
 
 
 class People:
     """The directory and the contacts, as one."""
 
-    def __init__(self, directory: Directory, history: History, publish: Publish) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        history: History,
+        ledger: Ledger,
+        publish: Publish,
+        say: Say,
+        on_evidence: Callable[[Evidence], None],
+    ) -> None:
         self._directory = directory
         self._history = history
+        self._ledger = ledger
         self._publish = publish
+        self._say = say
+        self._on_evidence = on_evidence
+        self._asked: dict[str, bytes] = {}  # strangers asked since the start, who must find us
+        self._told: set[bytes] = set()  # peers who have told what is stated about us
         self._seen: dict[str, Person] = {}  # the directory's last word on contacts
         self._direct: dict[bytes, Address] = {}  # where a session last was
 
@@ -44,11 +65,11 @@ class People:
 
     def get(self, name: str) -> dict[str, Any]:
         """Return what is known of one person; UsageError `unknown_person`, `rendezvous_down`."""
-        return self._of_person(self._directory.get_person(name))
+        return self._of_person(self._directory.get_person(name, self._secret(name)))
 
     def look_up(self, name: str) -> Person:
         """Ask the directory; UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact."""
-        person = self._directory.get_person(name)
+        person = self._directory.get_person(name, self._secret(name))
         self._note(person)
         if person.key is not None:
             self._history.check_pin(person.name, person.key)
@@ -78,7 +99,7 @@ class People:
         try:
             person = self.look_up(contact.name)
         except UsageError as error:
-            if error.code != "rendezvous_down":
+            if error.code not in ("rendezvous_down", "unknown_person"):
                 raise
             if contact.other_key is not None:
                 self._history.check_pin(contact.name, contact.other_key)
@@ -92,6 +113,8 @@ class People:
     def connected(self, card: Card) -> None:
         """Pin someone who is connected from now on; UsageError `key_changed`."""
         self._history.pin(card.name, card.key, card.box_key, card.box_signature, time.time())
+        if self._history.setting(invited(card.key)):
+            self._history.set_verified(card.name, True)
         self._tell(card.name)
         self.watch()
 
@@ -101,13 +124,30 @@ class People:
         self._tell(name)
 
     def session_opened(self, card: Card, address: Address, counter: int | None) -> None:
-        """Note where and when a contact was there, and which handshake it was."""
+        """Note where and when a contact was there, and which handshake it was; tell them what is stated about them."""
+        self._told.discard(card.key)
         contact = self.by_key(card.key)
         self._direct[card.key] = address
         if contact is not None:
             self._history.seen(contact.name, time.time())
             if counter is not None:
                 self._history.take_handshake_counter(contact.name, counter)
+        server = self._ledger.server(self._directory.url)
+        statement = None if server is None else self._ledger.newest(server, contact.name if contact else card.name)
+        if statement is not None:
+            self._say(card.key, json.dumps(statement.as_json(), ensure_ascii=False, separators=(",", ":")).encode())
+
+    def statement_told(self, card: Card, statement: bytes) -> None:
+        """Compare what a peer was told about us with what we were told; once in a session."""
+        if card.key in self._told:
+            return
+        self._told.add(card.key)
+        with contextlib.suppress(ValueError, RecursionError):
+            told = read_statement(json.loads(statement))
+            if told.server == self._ledger.server(self._directory.url):
+                evidence = self._ledger.note(told, card.name)
+                if evidence is not None:
+                    self._on_evidence(evidence)
 
     def presence(self, person: Person) -> None:
         """Take the directory's news of someone who is watched."""
@@ -119,8 +159,64 @@ class People:
         self._tell(person.name)
 
     def watch(self) -> None:
-        """Ask the directory for news of all contacts."""
+        """Ask the directory for news of all contacts, and let it know who may find us."""
         self._directory.watch([contact.name for contact in self._history.contacts()])
+        self.allow()
+
+    # --- being found ---
+
+    def allow(self, seconds: float = 0.0) -> None:
+        """Let those find us who must: whom we ask, who was invited, and contacts unless we are hidden."""
+        lookers = [*self._asked.values(), looker(self.look_secret())]
+        if self._history.setting("visibility") == "contacts":
+            lookers += [looker(contact.key) for contact in self._history.contacts() if contact.connected]
+        self._directory.allow(lookers, seconds)
+
+    def ask(self, name: str) -> None:
+        """Prepare for asking somebody: they are to find us, as they will look who asks. UsageError as `look_up`, and
+        `key_changed` where the rendezvous has contradicted itself and cannot say who is who.
+        """
+        contact = self._history.contact(name)
+        if contact is None and self._ledger.evidence(self._ledger.server(self._directory.url)):
+            raise UsageError(
+                "key_changed", "The rendezvous has contradicted itself: nobody new is asked until you decide to go on."
+            )
+        if self._history.setting("visibility", "listed") != "listed":
+            person = self.look_up(name)
+            if person.key is not None:
+                self._asked[person.name] = looker(person.key)
+                self.allow(seconds=2.0)
+
+    def look_secret(self) -> bytes:
+        """Return the secret by which whoever we invite can find us."""
+        secret = self._history.setting("look")
+        if secret is None:
+            secret = secrets.token_hex(LOOK_SIZE)
+            self._history.set_setting("look", secret)
+        return bytes.fromhex(secret)
+
+    def invited(self, name: str, expected: str, look: bytes) -> dict[str, Any]:
+        """Find somebody who sent an invitation; UsageError `key_changed` where the rendezvous gives them another key
+        than the invitation names, else they count as compared.
+        """
+        person = self._directory.get_person(name, look)
+        self._note(person)
+        if person.key is None or person.fingerprint != expected:
+            raise UsageError(
+                "key_changed",
+                f"This may be somebody else: the rendezvous gives {person.name} another key than the invitation names. "
+                f"Do not connect; ask {person.name} in another way for a new link.",
+            )
+        self._history.check_pin(person.name, person.key)
+        self._history.set_setting(invited(person.key), True)
+        if look:
+            self._history.set_setting(f"look {person.name}", look.hex())
+        if self._history.contact(person.name) is not None:
+            self.set_verified(person.name, True)
+        return self._of_person(person)
+
+    def _secret(self, name: str) -> bytes:
+        return bytes.fromhex(self._history.setting(f"look {name}", ""))
 
     # --- deciding about keys ---
 
@@ -206,10 +302,15 @@ class People:
             **(_written(person.key) if person.key is not None else {"fingerprint": None}),
             "online": person.online,
             "connected": False,
-            "verified": False,
+            "verified": person.key is not None and bool(self._history.setting(invited(person.key))),
             "key_changed": False,
         }
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})
+
+
+def invited(key: bytes) -> str:
+    """Name the setting that says that somebody's invitation named this key."""
+    return f"invited {key.hex()}"
 
 
 def _written(key: bytes) -> dict[str, str]:

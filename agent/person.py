@@ -14,6 +14,7 @@ from typing import Final
 from rendezvous.contract import identity
 from rendezvous.contract.encoding import from_text
 from rendezvous.contract.names import canonical
+from rendezvous.contract.statement import Statement, read_statement
 
 _LATEST: Final = 2**53
 
@@ -22,8 +23,9 @@ _LATEST: Final = 2**53
 class Person:
     """Someone in the directory; None where it does not say. `last_seen` in Unix seconds.
 
-    Where `box_key` is given, `key` has signed it for this name. A page of the list has neither
-    `box_key` nor an address.
+    Where `box_key` is given, `key` has signed it for this name. A page of the list has neither `box_key` nor an address
+    nor a `statement`, the rendezvous' signed word; where there is one, it is about the same keys, and its signature is
+    still to be checked. Without a `key`: nobody, or nobody for us.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Person:
     host: str | None
     port: int | None
     last_seen: int | None
+    statement: Statement | None = None
 
     @property
     def fingerprint(self) -> str | None:
@@ -67,7 +70,18 @@ def read_person(value: object) -> Person:
         host=_host(value),
         port=_integer(value, "port", 1, 65535),
         last_seen=_integer(value, "last_seen", 0, _LATEST),
+        statement=_statement(value, name, key, box_key),
     )
+
+
+def _statement(value: Mapping[object, object], name: str, key: bytes | None, box_key: bytes | None) -> Statement | None:
+    given = value.get("statement")
+    if given is None:
+        return None
+    statement = read_statement(given)
+    if (statement.name, statement.key, statement.box_key, statement.released) != (name, key, box_key, False):
+        raise ValueError(f"what it has signed about {name} is something else than what it says")
+    return statement
 
 
 def _bytes(value: Mapping[object, object], field: str, length: int) -> bytes | None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
+from agent.invite import read_invite
+
 DEFAULT_PAGE_PORT: Final = 5050
 DEFAULT_RENDEZVOUS: Final = "http://127.0.0.1:8000"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -33,6 +35,8 @@ class Settings:
     peer_port: int | None = None
     name: str | None = None
     rendezvous: str = DEFAULT_RENDEZVOUS
+    rendezvous_given: bool = False
+    invite: str | None = None
     data: Path | None = None
     page_host: str | None = None
     allow_hosts: tuple[str, ...] = ()
@@ -52,6 +56,7 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
     """Read the command line; wrong usage ends the program with status 2 and one sentence."""
     parser = _build_parser(environment)
     given = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    rendezvous_given = given.rendezvous is not None or bool(environment.get("TMGE_RENDEZVOUS"))
     if given.rendezvous is None:
         try:
             given.rendezvous = _url(environment.get("TMGE_RENDEZVOUS") or DEFAULT_RENDEZVOUS)
@@ -64,6 +69,8 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
         peer_port=given.peer_port,
         name=given.name,
         rendezvous=given.rendezvous,
+        rendezvous_given=rendezvous_given,
+        invite=given.invite,
         data=given.data,
         page_host=given.page_host,
         allow_hosts=tuple(dict.fromkeys(given.allow_host)),
@@ -88,6 +95,7 @@ def _build_parser(environment: Mapping[str, str]) -> _Parser:
         metavar="URL",
         help=f"where people meet (or TMGE_RENDEZVOUS; {DEFAULT_RENDEZVOUS})",
     )
+    add("--invite", type=_invite, metavar="LINK", help="open an invitation")
     add("--data", type=_folder, metavar="DIR", help="data folder (one for each page port)")
     add("--page-host", type=_address, metavar="ADDR", help="page address (127.0.0.1 and ::1)")
     add(
@@ -113,6 +121,13 @@ def _name(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("a name cannot be empty")
     return text
+
+
+def _invite(text: str) -> str:
+    try:
+        return read_invite(text).link()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _url(text: str) -> str:

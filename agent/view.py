@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agent.entries import Entries, within
+from agent.history import History
 from agent.images import MAX_BYTES, MAX_PIXELS
+from agent.ledger import Evidence, Ledger
 from agent.library import Library
 from agent.people import People
 from agent.protocol.endpoint import Endpoint
@@ -15,6 +17,7 @@ from rendezvous.contract.identity import fingerprint
 LIBRARY_BYTES: Final = 50_000  # of the items in `state`, which is to stay under 256 KB
 PEOPLE_BYTES: Final = 90_000  # of the contacts: some 200; the others are found by searching
 DEFAULT_LIFETIME: Final = 300
+MOST_EVIDENCE: Final = 5
 
 Publish = Callable[[str, object], None]
 
@@ -28,12 +31,15 @@ class StateView:
         people: People,
         entries: Entries,
         library: Library,
+        history: History,
+        ledger: Ledger,
         key: bytes,
         settings: dict[str, Any],
         publish: Publish,
     ) -> None:
         self._core, self._people, self._entries, self._library = core, people, entries, library
-        self._key, self._settings, self._publish = key, settings, publish
+        self._history, self._ledger = history, ledger
+        self._key, self._settings, self.tell = key, settings, publish
         self._rendezvous = ("connecting", "")
 
     def state(self) -> dict[str, Any]:
@@ -52,13 +58,45 @@ class StateView:
             "people": within(sorted(self._people.contacts(), key=_rank), PEOPLE_BYTES),
             "requests": self._entries.for_state(),
             "library": self._items(),
-            "settings": {**self._settings, "default_lifetime": DEFAULT_LIFETIME, "limits": limits},
+            "settings": {
+                **self._settings,
+                "visibility": self._history.setting("visibility", "listed"),
+                "default_lifetime": DEFAULT_LIFETIME,
+                "limits": limits,
+            },
             "reachability": {
                 "rendezvous": status,
                 "message": message,
                 "peer_port": self._settings["peer_port"],
+                **self._standing(),
             },
         }
+
+    def servers(self) -> list[str]:
+        """Return the fingerprints of the key that the rendezvous has now, and had before."""
+        url = self._settings["rendezvous"]
+        keys = (self._ledger.other_server(url), self._ledger.server(url))
+        return [fingerprint(key) for key in keys if key is not None]
+
+    def moved(self, url: str) -> None:
+        """Take the address of another rendezvous."""
+        self._settings["rendezvous"] = url
+
+    def found(self, evidence: Evidence) -> None:
+        """Show what was found against the rendezvous."""
+        message = f"{evidence.sentence} Nobody new is asked until you decide; your contacts are who they were."
+        self.tell("notice", {"level": "error", "code": "key_changed", "message": message})
+        self.publish()
+
+    def _standing(self) -> dict[str, Any]:
+        """Return what is to be decided about the rendezvous: `changed` (two fingerprints) and `evidence`, if any."""
+        url = self._settings["rendezvous"]
+        found = self._ledger.evidence(self._ledger.server(url))[:MOST_EVIDENCE]
+        value: dict[str, Any] = {"evidence": [evidence.as_json() for evidence in found]} if found else {}
+        servers = self.servers()
+        if len(servers) == 2:
+            value["changed"] = {"new_fingerprint": servers[0], "fingerprint": servers[1]}
+        return value | ({"fingerprint": servers[-1]} if servers else {})
 
     def key_text(self) -> str:
         """Return what the QR code says."""
@@ -66,14 +104,14 @@ class StateView:
 
     def publish(self) -> None:
         """Tell all pages the state as it is now."""
-        self._publish("state", self.state())
+        self.tell("state", self.state())
 
     def rendezvous(self, status: str, message: str) -> None:
         """Take the directory's news of itself: `up`, `down` or `connecting`, and a sentence."""
         before, self._rendezvous = self._rendezvous, (status, message)
         self.publish()
         if status == "down" and before[0] == "up":
-            self._publish("notice", {"level": "warning", "code": "rendezvous_down", "message": message})
+            self.tell("notice", {"level": "warning", "code": "rendezvous_down", "message": message})
 
     def _items(self) -> list[dict[str, object]]:
         return within(self._library.items(), LIBRARY_BYTES)

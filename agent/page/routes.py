@@ -110,12 +110,22 @@ def _keep_out() -> Response:
 def _add_key(app: flask.Flask, owner: Owner) -> None:
     @app.get("/qr.svg")
     def qr() -> Response:
-        """Draw this person's key, black on white in every theme: scanners want it so."""
-        drawn = io.BytesIO()
-        code = segno.make_qr(owner.exchange.key_text(), error="m")
-        code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
-        headers = {"Cache-Control": "no-store", "Content-Security-Policy": _NOTHING_ELSE}
-        return flask.Response(drawn.getvalue(), headers=headers, mimetype="image/svg+xml")
+        """Draw this person's key."""
+        return _drawn(owner.exchange.key_text())
+
+    @app.get("/invite.svg")
+    def invite() -> Response:
+        """Draw this person's invite link."""
+        return _drawn(owner.exchange.invite_link())
+
+
+def _drawn(text: str) -> Response:
+    """Draw a QR code, black on white in every theme: scanners want it so."""
+    drawn = io.BytesIO()
+    code = segno.make_qr(text, error="m")
+    code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _NOTHING_ELSE}
+    return flask.Response(drawn.getvalue(), headers=headers, mimetype="image/svg+xml")
 
 
 def _add_pictures(app: flask.Flask, owner: Owner) -> None:

@@ -23,6 +23,7 @@ from agent.protocol.events import (
     QuoteArrived,
     RequestChanged,
     RequestMade,
+    StatementTold,
 )
 from agent.protocol.frames import MAX_TRANSFER
 from agent.protocol.interruption import PATIENCE, STALL, Interruption
@@ -176,6 +177,8 @@ class Consent:
                 if peer.key in self.connected:
                     self.connected.discard(peer.key)
                     self._events.append(Disconnected(peer))
+            case m.Stated(statement):
+                self._events.append(StatementTold(peer, statement))
             case m.Hello():
                 pass  # the endpoint's
             case _:

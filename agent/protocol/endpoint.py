@@ -135,6 +135,12 @@ class Endpoint:
                 self._out.append(session.close_packet(CloseCode.LEAVING, ""))
             self._drop_session(session, CloseCode.DONE, now)
 
+    def tell_statement(self, key: bytes, statement: bytes, now: float) -> None:
+        """Tell a peer in session what the rendezvous has signed about them, as JSON."""
+        session = self.session_with(key)
+        if session is not None:
+            session.say(m.Stated(statement), now)
+
     # --- questions ---
 
     def find(self, id: bytes) -> Request | None:

@@ -103,6 +103,14 @@ class Disconnected:
     peer: Card
 
 
+@dataclass(frozen=True, slots=True)
+class StatementTold:
+    """The peer says what the rendezvous has signed about us, as JSON; one in a session is enough."""
+
+    peer: Card
+    statement: bytes
+
+
 Event = (
     RequestMade
     | RequestChanged
@@ -114,4 +122,5 @@ Event = (
     | SessionClosed
     | Connected
     | Disconnected
+    | StatementTold
 )

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any, ClassVar, Final, NamedTuple
 
 from agent.protocol.errors import PeerError
+from rendezvous.contract.statement import MAX_STATEMENT
 
 REQUEST_SIZE: Final = 16
 TOKEN_SIZE: Final = 16
@@ -272,6 +273,15 @@ class Hello:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the rendezvous has signed about you, as JSON: see whether it is what it tells you."""
+
+    KIND: ClassVar = 16
+    LAYOUT: ClassVar = (_blob(MAX_STATEMENT),)
+    statement: bytes
+
+
 Message = (
     ConnectTo
     | AskQuote
@@ -288,6 +298,7 @@ Message = (
     | Quote
     | Disconnect
     | Hello
+    | Stated
 )
 
 MESSAGES: Final[dict[int, type[Any]]] = {cls.KIND: cls for cls in Message.__args__}

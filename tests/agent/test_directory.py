@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,15 @@ from typing import Any
 import pytest
 
 from agent.directory import Directory
+from agent.directory_belief import Belief
+from agent.directory_wire import Wire
+from agent.ledger import Evidence, Ledger
 from agent.person import Person, read_person
 from agent.protocol.errors import UsageError
 from rendezvous.contract.encoding import to_text
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.presence import looker
+from rendezvous.contract.statement import Statement
 from tests.support.live_rendezvous import Heard, Rendezvous, Someone, children, running
 
 ALICE, BOB, CAROL = Someone(1), Someone(2), Someone(3)
@@ -35,18 +41,31 @@ class Client:
 
     url: str
     who: Someone
+    visibility: str = "listed"
     presence: Heard[Person] = field(default_factory=Heard)
     status: Heard[tuple[str, str]] = field(default_factory=Heard)
+    evidence: Heard[Evidence] = field(default_factory=Heard)
+    folder: "tempfile.TemporaryDirectory[str]" = field(default_factory=tempfile.TemporaryDirectory)
+    ledger: Ledger = field(init=False)
     directory: Directory = field(init=False)
 
     def __post_init__(self) -> None:
+        self.ledger = Ledger(Path(self.folder.name) / "directory.db")
         self.directory = Directory(
             self.url,
             self.who,
+            self.ledger,
             next_seq=self.who.next_seq,
             on_presence=self.presence,
             on_status=lambda status, sentence: self.status((status, sentence)),
+            on_evidence=self.evidence,
+            visibility=self.visibility,
         )
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        self.ledger.close()
+        self.folder.cleanup()
 
     def until(self, status: str, words: str = "", seconds: float = RETURN) -> None:
         """Wait for a status whose sentence has these words."""
@@ -59,11 +78,12 @@ class Client:
 
 
 @contextlib.contextmanager
-def client(url: str, who: Someone) -> Iterator[Client]:
-    started = Client(url, who)
+def client(url: str, who: Someone, visibility: str = "listed") -> Iterator[Client]:
+    started = Client(url, who, visibility)
     started.directory.start()
     yield started
     started.directory.stop()
+    started.close()
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -270,6 +290,12 @@ def test_answers_that_make_no_sense_are_told_in_one_sentence(answer: bytes, stat
         assert refusal(lambda: directory.sign_up("alice", 5001)) == "rendezvous_down"
 
 
+def stated(who: Someone = BOB, server: Someone = BOB, claimed: int = 1, time: int = 9) -> dict[str, object]:
+    """Return what a server has signed of bob. (A liar's answer to everything names BOB's key as its own.)"""
+    statement = Statement("bob", who.key, who.box_key, 1, claimed, time, server.key)
+    return statement.signed(server.sign(statement.message())).as_json()
+
+
 def card(**changes: object) -> dict[str, Any]:
     return {
         "username": "bob",
@@ -280,6 +306,7 @@ def card(**changes: object) -> dict[str, Any]:
         "host": "192.0.2.1",
         "port": 5002,
         "last_seen": 1,
+        "statement": stated(),
     } | changes
 
 
@@ -300,6 +327,10 @@ WRONG: list[dict[str, object]] = [
     {"port": True},
     {"port": "5002"},
     {"last_seen": -1},
+    {"statement": {}},
+    {"statement": stated(ALICE)},
+    {"statement": stated() | {"released": True}},
+    {"statement": stated() | {"time": -1}},
 ]
 
 
@@ -320,6 +351,89 @@ def test_lies_about_people_are_left_out_of_lists_and_refused_alone() -> None:
         directory = Client(url, ALICE).directory
         assert directory.get_person("Bob").key == BOB.key
         assert refusal(lambda: directory.get_person("carol")) == "rendezvous_down"
+    for unsigned in (card(statement=None), card(statement=stated() | {"time": 10})):
+        with liar(json.dumps(unsigned).encode()) as url:
+            assert refusal(lambda: Client(url, ALICE).directory.get_person("bob")) == "rendezvous_down"
+
+
+def as_bob(who: Someone, **changes: object) -> bytes:
+    """Return a card that gives bob's name to somebody's keys, signed by the liar that says so."""
+    keys: dict[str, object] = {"key": to_text(who.key), "box_key": to_text(who.box_key)}
+    value = card(**keys, box_signature=to_text(who.box_signature("bob")), **changes)
+    return json.dumps(value).encode()
+
+
+def test_a_rendezvous_that_contradicts_itself_is_caught_by_its_signatures() -> None:
+    heard = Client("http://127.0.0.1:1", ALICE)
+    with liar(json.dumps(card()).encode()) as url:
+        heard.directory.move(url)
+        assert heard.directory.get_person("bob").key == BOB.key
+        belief = Belief(Wire(url), heard.ledger, heard.evidence)
+        other = json.loads(as_bob(CAROL, statement=stated(CAROL)))
+        assert belief.person(other).key == CAROL.key
+        evidence = heard.evidence.until(lambda _: True)
+        assert (evidence.first.key, evidence.second.key) == (BOB.key, CAROL.key)
+        assert evidence.first.contradicts(evidence.second)
+        assert heard.ledger.evidence(BOB.key) == [evidence]
+        later = json.loads(as_bob(CAROL, statement=stated(CAROL, claimed=10, time=11)))
+        assert belief.person(later).key == CAROL.key  # released in between: no contradiction
+        assert heard.ledger.evidence(BOB.key) == [evidence]
+    heard.close()
+
+
+def test_a_rendezvous_with_another_key_than_before_is_not_believed_until_a_person_decides() -> None:
+    alice = Client("http://127.0.0.1:1", ALICE)
+    with liar(json.dumps(card()).encode()) as url:
+        alice.ledger.meet(url, CAROL.key)
+        alice.directory.move(url)
+        assert refusal(lambda: alice.directory.get_person("bob")) == "key_changed"
+        assert refusal(lambda: alice.directory.sign_up("alice", 5001)) == "key_changed"
+        assert (alice.ledger.server(url), alice.ledger.other_server(url)) == (CAROL.key, BOB.key)
+        alice.ledger.trust(url)
+        assert (alice.ledger.server(url), alice.ledger.other_server(url)) == (BOB.key, None)
+        assert alice.directory.get_person("bob").key == BOB.key
+    alice.close()
+
+
+def test_whoever_wishes_it_is_forgotten_and_told_so_with_a_signature(rendezvous: Rendezvous) -> None:
+    with client(rendezvous.url, CAROL) as carol, client(rendezvous.url, BOB) as bob:
+        bob.directory.sign_up("bob", 5002)
+        bob.directory.watch(["Carol"])
+        carol.directory.sign_up("Carol", 5003)
+        assert bob.until_online("Carol", True).key == CAROL.key
+        statement = carol.directory.forget()
+        assert statement is not None
+        assert statement.released
+        assert statement.holds()
+        assert bob.until_online("Carol", False).key is None
+        assert refusal(lambda: bob.directory.get_person("carol")) == "unknown_person"
+        assert carol.directory.name is None
+        assert carol.directory.forget() is None
+        carol.until("up", "is there")
+        carol.directory.sign_up("Carol", 5003)
+        assert bob.until_online("Carol", True).key == CAROL.key
+
+
+def test_somebody_hidden_is_found_by_whom_they_allow_and_nobody_sees_them_go_meanwhile(
+    rendezvous: Rendezvous,
+) -> None:
+    with client(rendezvous.url, CAROL, "contacts") as carol, client(rendezvous.url, BOB) as bob:
+        bob.directory.sign_up("bob", 5002)
+        bob.directory.watch(["Carol"])
+        carol.directory.sign_up("Carol", 5003)
+        assert refusal(lambda: bob.directory.get_person("carol")) == "unknown_person"
+        assert "Carol" not in [person.name for person in bob.directory.list_people()[0]]
+        carol.directory.allow([looker(BOB.key), looker(b"secret of an inv")], seconds=RETURN)
+        assert bob.directory.get_person("carol").online
+        assert bob.until_online("Carol", True).key == CAROL.key
+        with client(rendezvous.url, ALICE) as alice:
+            assert alice.directory.get_person("Carol", b"secret of an inv").key == CAROL.key
+            assert refusal(lambda: alice.directory.get_person("Carol", b"another secret.!")) == "unknown_person"
+        carol.directory.set_visibility("listed")
+        assert [p.name for p in bob.directory.list_people("carol")[0]] == ["Carol"]
+        carol.until("up", "Signed up")
+        gone = [person for person in list(bob.presence._queue.queue) if not person.online]
+        assert not gone
 
 
 def test_someone_without_keys_is_a_person_without_a_fingerprint() -> None:

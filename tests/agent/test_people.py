@@ -1,5 +1,6 @@
 """Keys of contacts as people see them: compared, changed, decided about. The directory is in the tests' hands."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import pytest
 
 from agent.history import History
+from agent.ledger import Evidence, Ledger
 from agent.people import People
 from agent.person import Person
+from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.words import digits, words
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.presence import looker
+from rendezvous.contract.statement import Statement
+from tests.support.live_rendezvous import Someone
 
+SERVER = Someone(7)
 KEY, OTHER, THIRD, BOX, SIGNATURE = b"k" * 32, b"o" * 32, b"3" * 32, b"b" * 32, b"s" * 64
 
 
@@ -22,6 +29,10 @@ class Told:
     def __init__(self) -> None:
         self.people: dict[str, Person] = {}
         self.down = False
+        self.looks: list[bytes] = []
+        self.allowed: list[bytes] = []
+        self.found: list[Evidence] = []
+        self.said: list[tuple[bytes, bytes]] = []
         self.events: list[tuple[str, Any]] = []
 
     def says(self, name: str, key: bytes | None, box: bytes | None = BOX) -> Person:
@@ -30,9 +41,14 @@ class Told:
         self.people[name] = person
         return person
 
-    def get_person(self, name: str) -> Person:
+    url = "http://127.0.0.1:8000"
+
+    def get_person(self, name: str, look: bytes = b"") -> Person:
+        self.looks.append(look)
         if self.down:
             raise UsageError("rendezvous_down", "The rendezvous does not answer.")
+        if name not in self.people:
+            raise UsageError("unknown_person", "Nobody has that name here.")
         return self.people[name]
 
     def list_people(self, query: str, after: str | None) -> tuple[list[Person], None]:
@@ -40,6 +56,12 @@ class Told:
 
     def watch(self, names: list[str]) -> None:
         pass
+
+    def allow(self, lookers: list[bytes], seconds: float = 0.0) -> None:
+        self.allowed = lookers
+
+    def say(self, key: bytes, statement: bytes) -> None:
+        self.said.append((key, statement))
 
     def hear(self, event: str, value: object) -> None:
         self.events.append((event, value))
@@ -64,8 +86,16 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 
 @pytest.fixture
-def people(told: Told, history: History) -> People:
-    return People(told, history, told.hear)  # type: ignore[arg-type]
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "directory.db")
+    ledger.meet(Told.url, SERVER.key)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def people(told: Told, history: History, ledger: Ledger) -> People:
+    return People(told, history, ledger, told.hear, told.say, told.found.append)  # type: ignore[arg-type]
 
 
 def bob(people: People) -> dict[str, Any]:
@@ -159,3 +189,121 @@ def test_only_the_key_that_the_directory_gives_now_can_be_trusted(people: People
     told.says("Bob", KEY)
     refused("key_changed", people.replace_key, "Bob", fingerprint(KEY))
     assert (bob(people)["fingerprint"], bob(people)["connected"]) == (fingerprint(KEY), True)
+
+
+# What the rendezvous has signed, compared with peers
+
+
+def stated(name: str, key: bytes, claimed: int = 1, time: int = 9) -> Statement:
+    statement = Statement(name, key, BOX, 1, claimed, time, SERVER.key)
+    return statement.signed(SERVER.sign(statement.message()))
+
+
+def as_told(statement: Statement) -> bytes:
+    return json.dumps(statement.as_json()).encode()
+
+
+BOB = Card("Bob", KEY, BOX, SIGNATURE)
+
+
+def test_a_peer_in_session_is_told_what_the_rendezvous_states_of_them(
+    people: People, told: Told, ledger: Ledger
+) -> None:
+    people.session_opened(BOB, ("127.0.0.1", 1), None)
+    assert told.said == []
+    ledger.note(stated("Bob", OTHER))
+    people.session_opened(BOB, ("127.0.0.1", 1), None)
+    ((key, said),) = told.said
+    assert key == KEY
+    assert json.loads(said) == stated("Bob", OTHER).as_json()
+
+
+def test_a_statement_of_a_peer_that_cannot_be_true_is_evidence_and_stops_first_contacts(
+    people: People, told: Told, ledger: Ledger
+) -> None:
+    ledger.note(stated("Me", THIRD))
+    people.statement_told(BOB, as_told(stated("Me", OTHER, 5, 7)))
+    (evidence,) = told.found
+    assert (evidence.first.key, evidence.second.key, evidence.source) == (THIRD, OTHER, "Bob")
+    assert evidence.sentence.endswith("Bob and this agent.")
+    told.says("Carol", THIRD)
+    refused("key_changed", people.ask, "Carol")
+    people.ask("Bob")
+    ledger.trust(Told.url)
+    people.ask("Carol")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"[" * 2000,
+        b"{}",
+        b"\xff",
+        as_told(stated("Me", THIRD)),
+        as_told(stated("Me", OTHER, 10, 20)),
+        as_told(stated("Me", OTHER)).replace(b"Me", b"Mo"),
+        as_told(Statement("Me", OTHER, BOX, 1, 1, 9, Someone(8).key, signature=b"s" * 64)),
+        as_told(Statement("Me", OTHER, BOX, 1, 1, 9, SERVER.key, signature=b"s" * 64)),
+    ],
+)
+def test_what_is_no_contradiction_is_no_evidence(people: People, told: Told, ledger: Ledger, said: bytes) -> None:
+    ledger.note(stated("Me", THIRD))
+    people.statement_told(BOB, said)
+    assert told.found == []
+    assert ledger.evidence(SERVER.key) == []
+
+
+def test_a_peer_is_listened_to_once_in_a_session(people: People, told: Told, ledger: Ledger) -> None:
+    ledger.note(stated("Me", THIRD))
+    people.statement_told(BOB, b"nonsense")
+    people.statement_told(BOB, as_told(stated("Me", OTHER)))
+    assert told.found == []
+    people.session_opened(BOB, ("127.0.0.1", 1), None)
+    people.statement_told(BOB, as_told(stated("Me", OTHER)))
+    assert len(told.found) == 1
+
+
+# Who may find us, and whom invitations name
+
+
+def test_those_find_us_whom_we_ask_and_those_we_are_connected_with(
+    people: People, told: Told, history: History
+) -> None:
+    secret = looker(people.look_secret())
+    people.watch()
+    assert told.allowed == [secret]
+    history.set_setting("visibility", "contacts")
+    people.watch()
+    assert told.allowed == [secret, looker(KEY)]
+    history.set_setting("visibility", "hidden")
+    told.says("Carol", THIRD)
+    people.ask("Carol")
+    assert told.allowed == [looker(THIRD), secret]
+    assert looker(people.look_secret()) == secret
+
+
+def test_a_contact_who_is_hidden_is_offline_but_may_be_where_the_last_session_was(people: People, told: Told) -> None:
+    people.session_opened(BOB, ("127.0.0.1", 9), None)
+    del told.people["Bob"]
+    contact = people.contact("Bob")
+    assert people.reach(contact) == (True, [("127.0.0.1", 9)])
+
+
+def test_whoever_sent_an_invitation_is_verified_from_the_start(people: People, told: Told) -> None:
+    told.says("Carol", THIRD)
+    assert people.invited("Carol", fingerprint(THIRD), b"l" * 16)["verified"]
+    assert people.get("Carol")["verified"]
+    assert told.looks == [b"l" * 16] * 2
+    people.connected(Card("Carol", THIRD, BOX, SIGNATURE))
+    assert [contact["verified"] for contact in people.contacts()] == [False, True]
+
+
+def test_an_invitation_with_another_key_than_the_rendezvous_gives_is_a_hard_stop(people: People, told: Told) -> None:
+    told.says("Carol", OTHER)
+    refused("key_changed", people.invited, "Carol", fingerprint(THIRD), b"")
+    assert not people.get("Carol")["verified"]
+    told.says("Bob", OTHER)
+    refused("key_changed", people.invited, "Bob", fingerprint(OTHER), b"")  # pinned to another one
+    told.says("Bob", KEY)
+    assert people.invited("Bob", fingerprint(KEY), b"")["verified"]

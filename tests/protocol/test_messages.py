@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.protocol import messages as m
 from agent.protocol.errors import PeerError
+from rendezvous.contract.statement import MAX_STATEMENT
 
 U8, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (8, 32, 64))
 
@@ -29,6 +30,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "16 bytes": st.binary(min_size=16, max_size=16),
     "32 bytes": st.binary(min_size=32, max_size=32),
     f"blob, at most {m.MAX_PREVIEW}": st.binary(max_size=60),
+    f"blob, at most {MAX_STATEMENT}": st.binary(max_size=60),
     m.RANGES.name: ranges(),
     **{
         f"text, at most {most} bytes": text(most)
@@ -60,6 +62,7 @@ EXAMPLES: list[m.Message] = [
     m.Quote(ID, "من ملک بودم", "حافظ", "غزل ۳۱۷"),
     m.Disconnect(),
     m.Hello(7),
+    m.Stated(b'{"name": "Alice"}'),
 ]
 
 
@@ -148,7 +151,7 @@ def test_a_changed_byte_gives_another_message_or_a_peer_error(message: m.Message
         return
 
 
-@pytest.mark.parametrize("kind", [0, 16, 255])
+@pytest.mark.parametrize("kind", [0, 17, 255])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     with pytest.raises(PeerError, match="no known kind"):
         m.decode(bytes([kind]) + ID)
