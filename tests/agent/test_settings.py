@@ -22,6 +22,7 @@ def test_every_flag_is_understood() -> None:
         peer_port=6000,
         name="بهار",
         rendezvous="http://meet.test:8000",
+        rendezvous_given=True,
         data=Path("/d"),
         page_host="0.0.0.0",
         allow_hosts=("localhost:5001", "[::1]:5002"),
