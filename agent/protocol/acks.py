@@ -8,6 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 ACK_EVERY = 2  # packets that want an acknowledgement (RFC 9000 section 13.2.2)
+ACK_EAGERLY = 128  # the first packets, by which the sender learns how fast the path is, are not kept waiting at all
+ACK_PATIENCE, ACK_PATIENCE_RTT = 0.001, 1 / 32  # seconds, or round trips if that is less, to gather more than that
+ACK_BATCH = 128  # packets for which the next acknowledgement waits no longer (draft-ietf-quic-ack-frequency)
 MAX_ACK_DELAY = 0.025  # seconds (RFC 9000 section 18.2)
 MAX_RANGES_SENT = 32  # ranges in one ACK frame: 8 bytes each, so the frame stays under 300 bytes
 MAX_RANGES_KEPT = 256  # below the oldest of these everything counts as seen
@@ -118,8 +121,11 @@ class Received:
             return False
         return number < self._floor or self._ranges.covers(number, number + 1)
 
-    def add(self, first: int, count: int, eliciting: int, now: float) -> None:
-        """Record a run of `count` authentic packets, of which `eliciting` want an acknowledgement."""
+    def add(self, first: int, count: int, eliciting: int, now: float, rtt: float = 0.0) -> None:
+        """Record a run of `count` authentic packets, of which `eliciting` want an acknowledgement.
+
+        `rtt` is the path's round trip in seconds: the acknowledgement may wait for a small part of it.
+        """
         in_order = first == self.largest + 1
         self._ranges.add(first, first + count)
         if first + count - 1 > self.largest:
@@ -131,8 +137,11 @@ class Received:
         if not eliciting:
             return
         self._unacknowledged += eliciting
-        if self._unacknowledged >= ACK_EVERY or not in_order:
+        if not in_order or self._unacknowledged >= ACK_BATCH:
             self.deadline = now
+        elif self._unacknowledged >= ACK_EVERY:
+            patience = min(ACK_PATIENCE, ACK_PATIENCE_RTT * rtt) if first >= ACK_EAGERLY else 0.0
+            self.deadline = now + patience if self.deadline is None else min(self.deadline, now + patience)
         elif self.deadline is None:
             self.deadline = now + MAX_ACK_DELAY
 

@@ -43,6 +43,7 @@ DRAINED: Final = 0.9  # of bandwidth * min_rtt in flight: the sender's own queue
 CRUISE_ROUNDS: Final = 4  # plus 0, 1 or 2, so that senders do not probe in step
 CRUISE_SECONDS: Final = 0.05  # at least, where round trips are microseconds
 WINDOW_GAIN: Final = 1.5  # the window bounds mistakes; it is pacing that sets the rate
+HOST_SECONDS: Final = 0.005  # that data and acknowledgements may wait for the two programs, beside the round trip
 PROBE_RTT_SECONDS: Final = 5.0  # without a sight of the shortest round trip
 
 BACKOFF: Final = 0.7  # RFC 9438 section 4.6
@@ -361,5 +362,5 @@ class Controller:
         if phase is PROBE_RTT:
             self.window = int(max(0.5 * self.bandwidth * self._base_rtt, least))
             return
-        window = window_gain * bdp + 3 * burst_bytes(self.rate, self.datagram_size)
+        window = window_gain * bdp + HOST_SECONDS * self.bandwidth + 3 * burst_bytes(self.rate, self.datagram_size)
         self.window = int(min(window, max(self._ceiling, gain * bdp, least)))

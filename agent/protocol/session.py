@@ -157,7 +157,7 @@ class Session:
             newest = self._received.largest
             self._read_run(opened, address, now)
             for number, plain in opened.others:
-                self._received.add(number, 1, self._read(plain, address, now), now)
+                self._received.add(number, 1, self._read(plain, address, now), now, self._recovery.min_rtt)
             if self._received.largest > newest:
                 self.path.heard_from(address, now, self._random)
         return opened.read
@@ -180,7 +180,7 @@ class Session:
             self._store(word, offset, [piece for _, piece in run[begin:at]])
             eliciting += at - begin
         if count:
-            self._received.add(opened.first, count, eliciting, now)
+            self._received.add(opened.first, count, eliciting, now, self._recovery.min_rtt)
 
     def _read(self, plain: memoryview, address: Address, now: float) -> int:
         """Act on one packet; return 1 if it wants an acknowledgement, else 0."""
