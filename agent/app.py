@@ -105,6 +105,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     )
     late: list[Callable[..., None]] = []  # who hears of the directory is made after it
     rendezvous = _rendezvous(settings, history)
+    history.set_setting("met_at", rendezvous)
     directory = Directory(
         rendezvous,
         identity,

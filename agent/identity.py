@@ -56,10 +56,10 @@ class Identity:
 
 def load_or_make_identity(folder: Path) -> Identity:
     """Load the identity of this locked folder, or make one where no data is; else StartError."""
+    known = read_identity(folder)
+    if known is not None:
+        return known
     path = folder / IDENTITY_FILE
-    data = read_private(path)
-    if data is not None:
-        return _decode(data, path)
     if path.is_symlink() or any(is_data(entry) for entry in folder.iterdir()):
         raise StartError(
             f"{path} is missing, but {folder} holds somebody's data: put {IDENTITY_FILE} back from "
@@ -68,6 +68,13 @@ def load_or_make_identity(folder: Path) -> Identity:
     identity = Identity(Ed25519PrivateKey.generate(), X25519PrivateKey.generate())
     write_private(path, _encode(identity))
     return identity
+
+
+def read_identity(folder: Path) -> Identity | None:
+    """Return the identity of a folder, None where there is none; StartError for a file that is damaged."""
+    path = folder / IDENTITY_FILE
+    data = read_private(path)
+    return None if data is None else _decode(data, path)
 
 
 def _encode(identity: Identity) -> bytes:

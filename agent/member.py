@@ -119,7 +119,8 @@ class Member(Exchange):
     def _move(self, url: str) -> None:
         name = self._core.name
         self._directory.move(url)
-        self._history.set_setting("rendezvous", url)
+        for setting in ("rendezvous", "met_at"):
+            self._history.set_setting(setting, url)
         self._view.moved(url)
         if name is not None:
             try:

@@ -84,6 +84,7 @@ def _build_parser(environment: Mapping[str, str]) -> _Parser:
         prog="agent",
         allow_abbrev=False,
         description="Exchange quotes and pictures with people who also said yes.",
+        epilog="`agent invite` prints a link that invites others to you.",
     )
     add = parser.add_argument
     add("--port", type=_port, default=DEFAULT_PAGE_PORT, metavar="N", help="the page (5050)")

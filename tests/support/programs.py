@@ -175,12 +175,20 @@ class Agent(Program):
     """An agent of one person. `wrapper` is what runs the command, where that is not we."""
 
     def __init__(
-        self, name: str, data: Path, rendezvous: str, *, signs_up: bool = True, wrapper: Sequence[str] = ()
+        self,
+        name: str,
+        data: Path,
+        rendezvous: str | None,
+        *more: str,
+        signs_up: bool = True,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.data = data
         self.person = name
-        flags = ["--port", str(self.port), "--data", str(data), "--rendezvous", rendezvous, "--no-browser"]
+        flags = ["--port", str(self.port), "--data", str(data), "--no-browser", *more]
+        if rendezvous is not None:
+            flags += ["--rendezvous", rendezvous]
         if signs_up:
             flags += ["--name", name]
         super().__init__(f"agent of {name}", (*wrapper, sys.executable, "-m", "agent", *flags))
