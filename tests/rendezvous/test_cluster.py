@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from agent.directory import Directory
 from agent.protocol.errors import UsageError
 from tests.support.balancer import balanced
+from tests.support.directory_client import Client, client
 from tests.support.live_rendezvous import Rendezvous, Someone, running
 from tests.support.redis_cluster import Cluster, running_cluster, wait_until
 from tests.support.returning_agent import ReturningAgent
@@ -46,32 +46,10 @@ class Claimer:
                     self.acknowledged.append(f"name {number:04d}")
 
 
-class RealAgent:
-    """The client of the real agent, as it comes back."""
-
-    def __init__(self, url: str, name: str) -> None:
-        who = Someone(50)
-        self.name = name
-        self._statuses: list[str] = []
-        self.directory = Directory(
-            url,
-            who,
-            next_seq=who.next_seq,
-            on_presence=lambda person: None,
-            on_status=lambda status, sentence: self._statuses.append(status),
-        )
-        self.directory.start()
-        wait_until(self._signed_up, "the real agent has signed up")
-
-    def _signed_up(self) -> bool:
-        with contextlib.suppress(UsageError):
-            self.directory.sign_up(self.name, 5001)
-        return self.directory.name is not None
-
-    @property
-    def is_up(self) -> bool:
-        """Say whether it counts itself as attached."""
-        return self._statuses[-1:] == ["up"]
+def signed_up(client: Client, name: str) -> bool:
+    with contextlib.suppress(UsageError):
+        client.directory.sign_up(name, 5001)
+    return client.directory.name is not None
 
 
 def online(url: str, name: str) -> bool:
@@ -129,8 +107,8 @@ def test_a_machine_and_then_a_master_end_and_every_agent_and_every_name_is_there
         for agent in agents:
             agent.start()
             stack.callback(agent.stop)
-        real = RealAgent(url, "real")
-        stack.callback(real.directory.stop)
+        real = stack.enter_context(client(url, Someone(50)))
+        wait_until(lambda: signed_up(real, "real"), "the real agent has signed up")
         wait_until(lambda: all_here(agents, 0.0), "every agent is attached")
         assert introduced(agents, "before")
         claimer = Claimer(url)
@@ -143,9 +121,7 @@ def test_a_machine_and_then_a_master_end_and_every_agent_and_every_name_is_there
 
         took_over = take_a_master_away(cluster)
         wait_until(lambda: all_here(agents, took_over), "every agent is back", BACK)
-        wait_until(
-            lambda: real.is_up and online(url, "real"), "the real agent is back", took_over + BACK - time.monotonic()
-        )
+        wait_until(lambda: online(url, "real"), "the real agent is back", took_over + BACK - time.monotonic())
         assert introduced(agents, "after")
         assert time.monotonic() - took_over < BACK
         survived = len(claimer.acknowledged)
