@@ -29,6 +29,8 @@ from rendezvous.contract.statement import Statement
 _ANXIOUS: Final = 2.0
 """Seconds between heartbeats while the rendezvous cannot reach its store."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
+_MOVE_SPREAD: Final = 0.3
+"""Seconds over which agents come back that were sent elsewhere together."""
 
 log = logging.getLogger(__name__)
 
@@ -279,6 +281,9 @@ class Directory:
         next_beat = time.monotonic() + HEARTBEAT
         self._tell_signed_up()
         while not self._stopping and token == self._token:
+            if live.is_moving:
+                self._sleep(random.uniform(0, _MOVE_SPREAD))
+                return
             if not live.is_open:
                 raise self._wire.down("closed the connection")
             try:

@@ -44,6 +44,7 @@ class LiveConnection:
         self._wire = wire
         self._on_end = on_end
         self._refusal: object = None
+        self.is_moving = False
         self._client: Any = socketio.Client(
             reconnection=False,
             handle_sigint=False,
@@ -51,6 +52,7 @@ class LiveConnection:
             websocket_extra_options=_WEBSOCKET,
         )
         self._client.on("presence", lambda value=None, *_: on_presence(value))
+        self._client.on("move", self._move)
         self._client.on("connect_error", self._refused)
         self._client.on("disconnect", lambda *_: on_end())
         try:
@@ -80,6 +82,11 @@ class LiveConnection:
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
         self._client.disconnect()
+
+    def _move(self, *_: object) -> None:
+        """Hear that this process of the rendezvous is about to stop: a new connection leads to another."""
+        self.is_moving = True
+        self._on_end()
 
     def _refused(self, value: object = None, *_: object) -> None:
         self._refusal = value

@@ -24,8 +24,8 @@ def agent_answers() -> bool:
 
 
 def rendezvous_answers() -> bool:
-    """Ask for people, which needs its Redis too."""
-    return status_of(8000, "/users?limit=1") == 200
+    """Ask whether it is ready, which needs its Redis too."""
+    return status_of(8000, "/readyz") == 200
 
 
 def redis_answers() -> bool:

@@ -22,24 +22,30 @@ import contextlib
 import functools
 import logging
 import resource
+import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from rendezvous import stun, udp
+from flask import Flask
+
+from rendezvous import logs, metrics, stun, udp
 from rendezvous.app import Settings, create_app
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
-from rendezvous.flags import DEFAULT_UDP_PORT, Flags, for_workers, parse
+from rendezvous.flags import DEFAULT_UDP_PORT, MAX_PROCESSES, Flags, for_workers, parse
 from rendezvous.serving import Server
 from rendezvous.store import Store, Unavailable
 from rendezvous.workers import READY, Workers
 
 _SPARE_FILES: Final = 256
 _STORE_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 5.0
+"""What a worker may take to stop, above the time that it is given for its connections."""
 
 log = logging.getLogger("rendezvous")
 
@@ -53,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(arguments)
     if flags.leash is None:
         os.environ.update(for_workers(arguments))
-    logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(flags.log_level, flags.log_format)
     told_to_stop = _signals()
     _allow_many_files()
     look_up = eventlet.patcher.original("socket").getaddrinfo
@@ -61,13 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with contextlib.ExitStack() as running:
             if flags.leash is not None:
-                _start_worker(flags)
                 leash = running.enter_context(socket.socket(fileno=flags.leash))
+                _start_worker(flags, running)
                 leash.sendall(READY)
-                told_to_stop = leash
+                select.select([told_to_stop, leash], [], [])
             else:
                 _start(flags, running)
-            told_to_stop.recv(1)
+                told_to_stop.recv(1)
     except (CannotStart, EmbeddedError) as error:
         print(f"rendezvous: {error}", file=sys.stderr)
         return 1
@@ -83,22 +89,28 @@ def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     port = listener.getsockname()[1]
     url = flags.redis or _start_embedded(flags.data_for(port), running)
     store = _open_store(url)
-    _start_stun(flags)
+    stun_ports = _start_stun(flags)
     if several:
-        common = ["--host", flags.host, "--port", str(port)]
-        workers = Workers(flags.processes, common, url)
+        common = ["--host", flags.host, "--port", str(port), "--stun-ports", ",".join(map(str, stun_ports))]
+        workers = Workers(flags.processes, common, url, flags.drain_delay + flags.drain_seconds + _STOP_SECONDS)
         running.callback(workers.stop)
         if not workers.start():
             raise CannotStart("A worker process does not start.")
     else:
-        _serve_http(listener, store, flags, shared=False)
+        _serve_http(listener, store, replace(flags, stun_ports=stun_ports), running, shared=False)
+    if flags.metrics_port is not None:
+        _serve_metrics(flags.metrics_host, [flags.metrics_port], store)
     print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
 
 
-def _start_worker(flags: Flags) -> None:
+def _start_worker(flags: Flags, running: contextlib.ExitStack) -> None:
     """Serve HTTP on a port that is shared with other workers."""
     listener = _bind(flags.host, flags.port, reuse_port=True)
-    _serve_http(listener, _open_store(flags.redis or ""), flags, shared=True)
+    store = _open_store(flags.redis or "")
+    _serve_http(listener, store, flags, running, shared=True)
+    if flags.metrics_port is not None:
+        first = flags.metrics_port + 1
+        _serve_metrics(flags.metrics_host, range(first, first + MAX_PROCESSES), store)
 
 
 def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
@@ -118,15 +130,57 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     return listener
 
 
-def _serve_http(listener: socket.socket, store: Store, flags: Flags, *, shared: bool) -> None:
-    """Listen, and serve in the background for as long as the process lives."""
-    settings = Settings(websocket_only=shared, rules=flags.limit, trusted_proxies=flags.trusted_proxy)
+def _serve_http(
+    listener: socket.socket, store: Store, flags: Flags, running: contextlib.ExitStack, *, shared: bool
+) -> None:
+    """Listen, and serve in the background; at the end, everyone is sent elsewhere first."""
+    settings = Settings(
+        websocket_only=shared,
+        rules=flags.limit,
+        trusted_proxies=flags.trusted_proxy,
+        signup_code=flags.signup_code,
+        show_people=flags.show_people,
+        stun_ports=flags.stun_ports,
+    )
+    app = create_app(settings, store)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    server = Server(listener, create_app(settings, store), max(64, min(flags.max_connections, files - _SPARE_FILES)))
+    server = Server(listener, app, max(64, min(flags.max_connections, files - _SPARE_FILES)))
     try:
         server.start()
     except OSError as error:  # somebody else bound and listened since
         raise CannotStart(f"Cannot listen: {error.strerror}.") from None
+    running.callback(_drain, app, server, flags)
+
+
+def _drain(app: Flask, server: Server, flags: Flags) -> None:
+    """Say that we are not ready, stop listening, send everyone elsewhere, and let them go: `drain_delay` and then
+    `drain_seconds` at most.
+    """
+    log.info("Stopping: %d connections are sent elsewhere.", server.connections)
+    app.extensions["health"].draining = True
+    metrics.DRAINING.set(1)
+    time.sleep(flags.drain_delay)
+    with contextlib.suppress(eventlet.Timeout), eventlet.Timeout(max(1, flags.drain_seconds)):
+        server.stop_listening()
+        app.extensions["live"].move_all()
+        server.until_idle(flags.drain_seconds)
+    log.info("Stopped with %d connections left.", server.connections)
+
+
+def _serve_metrics(host: str, ports: Iterable[int], store: Store) -> None:
+    """Serve metrics on the first of these ports that is free."""
+    trouble: CannotStart | None = None
+    for port in ports:
+        try:
+            listener = _bind(host, port, reuse_port=False)
+            Server(listener, metrics.application(store), 64, counted=False).start()
+            return
+        except CannotStart as error:
+            trouble = error
+        except OSError as error:
+            trouble = CannotStart(f"Cannot serve metrics on port {port}: {error.strerror}.")
+    if trouble is not None:
+        raise trouble
 
 
 def _start_embedded(data: Path, running: contextlib.ExitStack) -> str:
@@ -165,7 +219,7 @@ def _start_stun(flags: Flags) -> tuple[int, ...]:
     port = first[0].getsockname()[1]
     second = _bind_udp(flags.host, flags.udp_port_2 or port + 1, flags.udp_port_2 is not None)
     others = {sock.family: sock for sock in second}
-    answer = functools.partial(stun.answer, second_port=bool(second))
+    answer = metrics.counted(functools.partial(stun.answer, second_port=bool(second)))
     for sock in first:
         eventlet.spawn(udp.serve, sock, others.get(sock.family), answer)
     for sock in second:

@@ -7,13 +7,16 @@ from typing import Final, Literal
 
 from flask import Flask
 
-from rendezvous import limits, routes
+from rendezvous import limits, metrics, routes
 from rendezvous.authority import Authority
+from rendezvous.codes import Code
 from rendezvous.events import Live
+from rendezvous.health import Health
 from rendezvous.limits import Limits, Rules
 from rendezvous.live_limits import LimitedSocketIO
 from rendezvous.proxies import BehindProxies, Network
 from rendezvous.routes import observed_host
+from rendezvous.status import Status
 from rendezvous.store import Store
 
 PING_SECONDS: Final = 15
@@ -35,6 +38,11 @@ class Settings:
     """With several processes behind one address, polling would reach another process each time."""
     rules: Rules = field(default_factory=Rules)
     trusted_proxies: tuple[Network, ...] = ()
+    signup_code: str = ""
+    """What a new sign-up must bring, where it is not empty."""
+    show_people: bool = False
+    stun_ports: tuple[int, ...] = ()
+    """UDP ports of this machine that answer STUN, the first one and the second."""
 
 
 def create_app(settings: Settings, store: Store) -> Flask:
@@ -43,9 +51,15 @@ def create_app(settings: Settings, store: Store) -> Flask:
     """
     app = Flask(__name__, static_folder=None)
     counts = Limits(settings.rules, store.client)
+    metrics.register(app)
     limits.register(app, counts, observed_host)
+    Health(store).register(app)
     authority = Authority(store, settings.relay_address)
     routes.register(app, store, authority)
+    code_required = bool(settings.signup_code)
+    app.extensions["code"] = Code(settings.signup_code, store, counts)
+    app.config["TMGE_ABOUT"] = {"code_required": code_required, "stun_ports": settings.stun_ports}
+    Status(store, authority, show_people=settings.show_people, code_required=code_required).register(app)
     # No allowed origins are named: a page from anywhere else is refused.
     socketio = LimitedSocketIO(
         counts,
@@ -57,6 +71,7 @@ def create_app(settings: Settings, store: Store) -> Flask:
         ping_timeout=PING_SECONDS,
         max_http_buffer_size=MAX_MESSAGE,
     )
+    app.extensions["live"] = socketio
     Live(socketio, store, authority).start()
     socketio.start_background_task(counts.share_for_ever, socketio.sleep)
     app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]

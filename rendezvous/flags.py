@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from platformdirs import user_data_path
 
@@ -18,7 +18,8 @@ from rendezvous.proxies import Network, read_networks
 
 DEFAULT_UDP_PORT: Final = 3478
 """The port that RFC 8489 gives to STUN."""
-_NOT_FOR_PEOPLE: Final = ("leash",)
+MAX_PROCESSES: Final = 64
+_NOT_FOR_PEOPLE: Final = ("leash", "stun_ports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,16 @@ class Flags:
     max_connections: int
     trusted_proxy: tuple[Network, ...]
     limit: Rules
+    signup_code: str
+    show_people: bool
+    metrics_port: int | None
+    metrics_host: str
+    drain_delay: int
+    drain_seconds: int
     log_level: str
+    log_format: Literal["text", "json"]
+    stun_ports: tuple[int, ...]
+    """UDP ports that answer STUN: told by the program to its own workers only."""
     leash: int | None
     """File descriptor of a worker's leash: given by the program to its own workers only."""
 
@@ -66,7 +76,15 @@ def parse(arguments: Sequence[str] | None) -> Flags:
     add("trusted-proxy", "", "addresses whose X-Forwarded-For counts", type=_networks, metavar="CIDR,…")
     rates = ", ".join(f"{field.name}={getattr(Rules(), field.name)}" for field in fields(Rules))
     add("limit", "", f"other rates than {rates}; or off", type=_rules, metavar="NAME=RATE,…")
+    add("signup-code", "", "what a new sign-up must bring (nothing)", type=_code, metavar="CODE")
+    add("show-people", "no", "name listed people who are online on the page at /", type=_yes, nargs="?", const=True)
+    add("metrics-port", None, "Prometheus metrics, workers on the ports after it (none)", type=_port)
+    add("metrics-host", "127.0.0.1", "where metrics are served", metavar="ADDR")
+    add("drain-delay", 0, "seconds between being not ready and not listening, at a stop", type=_seconds, metavar="N")
+    add("drain-seconds", 5, "seconds after that in which connections move elsewhere", type=_seconds, metavar="N")
     add("log-level", "warning", "how much is logged", choices=["debug", "info", "warning", "error"])
+    add("log-format", "text", "lines of text or of JSON", choices=["text", "json"])
+    parser.add_argument("--stun-ports", type=_ports, default=(), help=argparse.SUPPRESS)
     parser.add_argument("--leash", type=int, help=argparse.SUPPRESS)
     return Flags(**vars(parser.parse_args(arguments)))
 
@@ -77,7 +95,8 @@ def for_workers(arguments: Sequence[str] | None) -> Mapping[str, str]:
     parser = _Parser(allow_abbrev=False)
     for field in fields(Flags):
         if field.name not in _NOT_FOR_PEOPLE:
-            parser.add_argument(_flag(field.name), dest=field.name)
+            switch: dict[str, Any] = {"nargs": "?", "const": "yes"} if field.name == "show_people" else {}
+            parser.add_argument(_flag(field.name), dest=field.name, **switch)
     for name, value in vars(parser.parse_args(arguments)).items():
         if value is not None:
             given[_variable(name)] = value
@@ -118,7 +137,7 @@ def _port(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    return _whole(text, 1, 64)
+    return _whole(text, 1, MAX_PROCESSES)
 
 
 def _connections(text: str) -> int:
@@ -129,6 +148,26 @@ def _whole(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
     return int(text)
+
+
+def _seconds(text: str) -> int:
+    return _whole(text, 0, 600)
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    return tuple(_port(part) for part in text.split(",") if part)
+
+
+def _code(text: str) -> str:
+    if len(text) > 128 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a code has at most 128 printable characters")
+    return text
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "1", "0", "true", "false", "on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text.lower() in ("yes", "1", "true", "on")
 
 
 def _networks(text: str) -> tuple[Network, ...]:

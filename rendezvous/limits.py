@@ -30,6 +30,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from rendezvous import answers
 from rendezvous.answers import Refused
+from rendezvous.metrics import REFUSED
 from rendezvous.proxies import plain
 from rendezvous.redis_client import Client, Unavailable
 
@@ -235,6 +236,7 @@ def register(app: Flask, limits: Limits, observed_host: Callable[[], str]) -> No
             limits.count("lookup", who)
 
     def refused(error: Limited) -> ResponseReturnValue:
+        REFUSED.labels("limit").inc()
         headers = {"Retry-After": str(error.seconds)}
         return jsonify(answers.error(error.code, error.message)), error.status, headers
 

@@ -1,4 +1,5 @@
-"""How much a live connection may ask: each has a bucket of its own. Used by `app.py`.
+"""How much a live connection may ask (each has a bucket of its own), and how all of them are sent elsewhere. Used by
+`app.py`.
 
 Owns the price of each event; what an event does is `events.py`'s. A connection belongs to one process, and a name to
 one connection at a time, so nothing is shared here; how often an address may connect is counted in Redis
@@ -13,6 +14,7 @@ from flask_socketio import ConnectionRefusedError
 
 from rendezvous import answers
 from rendezvous.limits import Limited, Limits, network_of
+from rendezvous.metrics import EVENTS, LIVE, REFUSED
 from rendezvous.sockets import LeanSocketIO
 from rendezvous.sockets import sid as _sid
 
@@ -22,6 +24,11 @@ PRICES: Final = {"watch": 4.0, "allow": 4.0, "introduce": 10.0, "ticket": 10.0}
 """Of one event; every other costs 1."""
 PATIENCE: Final = 200
 """Refusals, without half a bucket saved in between, after which a connection is closed."""
+
+BATCHES: Final = 20
+"""In which connections are sent away when a process stops, so that they do not come elsewhere all at once."""
+SMALLEST_BATCH: Final = 50
+BATCH_SECONDS: Final = 0.1
 
 
 class Bucket:
@@ -54,6 +61,7 @@ class LimitedSocketIO(LeanSocketIO):
         self._limits = limits
         self._observed_host = observed_host
         self._buckets: dict[str, Bucket] = {}
+        self._moving = False
         super().__init__(*arguments, **options)
 
     def on_event(self, message: str, handler: Callable[..., Any], namespace: str | None = None) -> None:
@@ -63,36 +71,69 @@ class LimitedSocketIO(LeanSocketIO):
         elif message == "disconnect":
             super().on_event(message, self._disconnecting(handler), namespace)
         else:
-            super().on_event(message, self._asking(PRICES.get(message, 1.0), handler), namespace)
+            super().on_event(message, self._asking(message, handler), namespace)
+
+    def move_all(self) -> None:
+        """Tell everyone here to connect anew, which leads to another process, batch by batch; then close. Their names
+        stay online meanwhile: whoever does not come back elsewhere is offline when the time of the last heartbeat ends.
+        """
+        self._moving = True
+        sids = [sid for sid, _ in self.server.manager.get_participants("/", None)]
+        size = max(SMALLEST_BATCH, -(-len(sids) // BATCHES))
+        for start in range(0, len(sids), size):
+            for sid in sids[start : start + size]:
+                self.emit("move", {}, to=sid)
+            self.sleep(BATCH_SECONDS)
+        self.sleep(BATCH_SECONDS)
+        for sid in sids:
+            if self.server.manager.is_connected(sid, "/"):
+                self.server.disconnect(sid)
 
     def _connecting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        def connect(auth: object = None) -> Any:
+        def connect(auth: object = None) -> None:
             try:
                 self._limits.hit("connect", network_of(self._observed_host()))
             except Limited as error:
+                REFUSED.labels("limit").inc()
                 raise ConnectionRefusedError(error.message, {"code": error.code}) from None
-            return handler(auth)
+            self._buckets[_sid()] = Bucket()
+            LIVE.inc()
+            try:
+                handler(auth)
+            except ConnectionRefusedError:
+                self._forget(_sid())
+                raise
 
         return connect
 
     def _disconnecting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        def disconnect(*reason: object) -> Any:
-            self._buckets.pop(_sid(), None)
-            return handler(*reason)
+        def disconnect(*reason: object) -> None:
+            self._forget(_sid())
+            if not self._moving:
+                handler(*reason)
 
         return disconnect
 
-    def _asking(self, price: float, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def _forget(self, sid: str) -> None:
+        if self._buckets.pop(sid, None) is not None:
+            LIVE.dec()
+
+    def _asking(self, event: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        price = PRICES.get(event, 1.0)
+        done, refused = EVENTS.labels(event, "ok"), EVENTS.labels(event, "refused")
+
         def ask(*arguments: object) -> Any:
-            sid = _sid()
-            bucket = self._buckets.get(sid)
+            bucket = self._buckets.get(_sid())
             if bucket is None:
-                bucket = self._buckets[sid] = Bucket()
+                return None  # not let in yet, or gone
             wait = bucket.take(price)
             if not wait:
-                return handler(*arguments)
+                answer = handler(*arguments)
+                done.inc() if isinstance(answer, dict) and answer.get("ok") else refused.inc()
+                return answer
+            REFUSED.labels("limit").inc()
             if bucket.refused > PATIENCE:
-                self.server.disconnect(sid)
+                self.server.disconnect(_sid())
             limited = Limited(wait)
             return {"ok": False, "retry_after": limited.seconds, **answers.error(limited.code, limited.message)}
 

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from rendezvous import answers, signup
+from rendezvous import answers, codes, signup
 from rendezvous.answers import Refused
 from rendezvous.authority import Authority
 from rendezvous.contract.encoding import from_text, to_text
@@ -57,25 +57,20 @@ def register(app: Flask, store: Store, authority: Authority) -> None:
     app.register_error_handler(Exception, _defect)
 
 
-@api.get("/")
-def index() -> ResponseReturnValue:
-    """Say what this is, to whoever opens it in a browser."""
-    about = "A TMGE rendezvous: agents sign up and find each other here. There is no page to see."
-    return jsonify(service="tmge-rendezvous", about=about, calls=["/signup", "/users", "/user"])
-
-
 @api.get("/identity")
 def identity() -> ResponseReturnValue:
     """Say which key this server has: the audience of every sign-up here."""
     key = _authority().key
-    return jsonify(key=to_text(key), fingerprint=fingerprint(key))
+    return jsonify(key=to_text(key), fingerprint=fingerprint(key), **current_app.config["TMGE_ABOUT"])
 
 
 @api.post("/signup")
 def sign_up() -> ResponseReturnValue:
     """Claim a name (201) or renew it (200)."""
     authority = _authority()
-    claim = signup.read(_json_body(), observed_host(), authority.key, time.time())
+    body = _json_body()
+    claim = signup.read(body, observed_host(), authority.key, time.time())
+    codes.check(body, claim)
     current_app.extensions["limits"].count("identity", to_text(claim.key))
     signed: list[Statement] = []
 
@@ -90,8 +85,8 @@ def sign_up() -> ResponseReturnValue:
         raise Refused(409, "name_taken", f"That name is already written {detail} here.")
     if outcome is Claimed.OLD_SEQ:
         raise Refused(400, "old_seq", f"seq must be above {detail}: this sign-up is an old one.")
-    body = {"username": claim.name, "token": detail, "host": claim.host, "statement": signed[-1].as_json()}
-    return jsonify(body), 201 if outcome is Claimed.NEW else 200
+    answer = {"username": claim.name, "token": detail, "host": claim.host, "statement": signed[-1].as_json()}
+    return jsonify(answer), 201 if outcome is Claimed.NEW else 200
 
 
 @api.post("/forget")

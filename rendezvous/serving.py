@@ -26,6 +26,7 @@ import eventlet
 import eventlet.wsgi
 
 from rendezvous import answers
+from rendezvous.metrics import CONNECTIONS, REFUSED
 from rendezvous.proxies import Wsgi
 
 IDLE_SECONDS: Final = 30.0
@@ -43,11 +44,12 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves one application on one listener, in the background. `start` first."""
 
-    def __init__(self, listener: socket.socket, app: Wsgi, limit: int) -> None:
-        """Take a bound socket, and how many connections there may be at once."""
+    def __init__(self, listener: socket.socket, app: Wsgi, limit: int, *, counted: bool = True) -> None:
+        """Take a bound socket, how many connections there may be at once, and whether they count as those of people."""
         self._listener = listener
         self._app = _whole_bodies(app)
         self.limit = limit
+        self._counted = counted
         self._pool = eventlet.GreenPool(limit + _SPARE)
         self._stopping = False
         self._accepting: Any = None
@@ -60,6 +62,8 @@ class Server:
     def start(self) -> None:
         """Listen, and serve for as long as the process lives; OSError where somebody else listens."""
         self._listener.listen(1024)
+        if self._counted:
+            CONNECTIONS.set_function(lambda: self.connections)
         self._accepting = eventlet.spawn(self._serve)
 
     def stop_listening(self) -> None:
@@ -68,6 +72,12 @@ class Server:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.kill()
+
+    def until_idle(self, seconds: float) -> None:
+        """Wait until all connections have ended, so long at most."""
+        deadline = time.monotonic() + seconds
+        while self.connections and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _serve(self) -> None:
         """Serve; when accepting fails (no files left, say), go on a second later."""
@@ -122,6 +132,7 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         environ["tmge.close"] = self._close_after
+        environ["eventlet.set_idle"] = lambda: None  # a WebSocket is not idle: it is closed when it has been told
         return environ
 
     def finish(self) -> None:
@@ -140,6 +151,7 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
         self._lingers = True
 
     def _turn_away(self) -> None:
+        REFUSED.labels("busy").inc()
         body = json.dumps(answers.error("busy", "This rendezvous has as many connections as it can serve.")).encode()
         head = (
             b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
@@ -212,6 +224,8 @@ class _BadBody(Exception):
     def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Say so, and let the connection end."""
         environ["tmge.close"]()
+        if self._code != "bad_request":
+            REFUSED.labels(self._code).inc()
         body = json.dumps(answers.error(self._code, self._message)).encode()
         start_response(self._status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]

@@ -274,6 +274,13 @@ class Store:
         for folded in (folded for folds in gone for folded in folds):
             self._tell(folded)
 
+    def count(self) -> tuple[int, int]:
+        """Return how many people are online, and how many names are listed."""
+        *online, listed = self._redis.batch(
+            [*(("ZCARD", online_key(shard)) for shard in range(SHARDS)), ("ZCARD", NAMES)]
+        )
+        return sum(online), int(listed)
+
     # --- between processes ---
 
     def deliver(self, delivery: Delivery) -> None:

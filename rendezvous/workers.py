@@ -16,7 +16,6 @@ from typing import Final
 
 READY: Final = b"+"
 _START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,10 @@ class Workers:
     read.
     """
 
-    def __init__(self, count: int, arguments: list[str], url: str) -> None:
+    def __init__(self, count: int, arguments: list[str], url: str, stop_seconds: float) -> None:
+        """Take also the seconds after which a worker that was told to stop is killed."""
         self._count = count
+        self._stop_seconds = stop_seconds
         self._command = [sys.executable, "-m", "rendezvous", *arguments]
         self._environment = os.environ | {"TMGE_REDIS": url}
         self._leashes: dict[int, socket.socket] = {}
@@ -77,7 +78,7 @@ class Workers:
             leash.settimeout(None)
             while leash.recv(16):
                 pass  # only its end matters
-            status = _wait(process)
+            status = self._wait(process)
             del self._leashes[process.pid]
             leash.close()
             if self._stopping.is_set():
@@ -87,6 +88,14 @@ class Workers:
                 return
             process, leash = self._spawn()
 
+    def _wait(self, process: "subprocess.Popen[bytes]") -> int:
+        """Wait for the end of a process that has been told to stop; end it when it does not listen."""
+        try:
+            return process.wait(self._stop_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
 
 def _is_ready(leash: socket.socket) -> bool:
     """Wait until a worker says that it listens; False when it ended instead."""
@@ -95,12 +104,3 @@ def _is_ready(leash: socket.socket) -> bool:
         return leash.recv(1) == READY
     except TimeoutError:
         return False
-
-
-def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for the end of a process that has been told to stop; end it when it does not listen."""
-    try:
-        return process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()

@@ -34,6 +34,10 @@ class Heard(Generic[T]):
     def __call__(self, value: T) -> None:
         self._queue.put(value)
 
+    def heard(self) -> list[T]:
+        """Take all values that have not been taken yet."""
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+
     def until(self, wanted: Callable[[T], bool], seconds: float = PATIENCE) -> T:
         """Take values until one is wanted; fail when that takes too long."""
         deadline = time.monotonic() + seconds
