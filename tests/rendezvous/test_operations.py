@@ -14,7 +14,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.agent.test_directory import Client, client
+from tests.support.directory_client import Client, client
 from tests.support.live_agent import Agent, sign_up
 from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, children, free_udp_port, running
 
