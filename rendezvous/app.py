@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from flask import Flask
 
-from rendezvous import limits, metrics, routes
+from rendezvous import limits, metrics, openapi, routes
 from rendezvous.authority import Authority
 from rendezvous.codes import Code
 from rendezvous.events import Live
@@ -54,6 +54,7 @@ def create_app(settings: Settings, store: Store) -> Flask:
     metrics.register(app)
     limits.register(app, counts, observed_host)
     Health(store).register(app)
+    openapi.register(app)
     authority = Authority(store, settings.relay_address)
     routes.register(app, store, authority)
     code_required = bool(settings.signup_code)
