@@ -34,6 +34,7 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 from rendezvous import answers
 from rendezvous.answers import Refused
 from rendezvous.authority import Authority
+from rendezvous.batches import MOST, Batches
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.introduction import read_introduction
 from rendezvous.contract.names import MAX_NAME_LENGTH, skeleton
@@ -77,6 +78,8 @@ class Live:
         self._authority = authority
         self._peers: dict[str, Peer] = {}
         self._watchers = Watchers()
+        self._leaving = Batches[tuple[str, str]](self._see_off)
+        self._changed = Batches[str](self._tell)
 
     def start(self) -> None:
         """Take the events, and begin to listen to the store and to look for those who are gone."""
@@ -89,6 +92,8 @@ class Live:
         self._socketio.on_event("introduce", self._introduce)
         self._socketio.on_event("ticket", self._ticket)
         self._socketio.start_background_task(self._tell_changes)
+        self._socketio.start_background_task(self._leaving.run)
+        self._socketio.start_background_task(self._changed.run)
         self._socketio.start_background_task(self._sweep)
 
     def _connect(self, auth: object = None) -> None:
@@ -107,20 +112,21 @@ class Live:
             raise ConnectionRefusedError(_UNAUTHORIZED, {"code": "unauthorized"})
         peer = Peer(*found)
         if sid not in self._peers:
-            self._detach(peer.name, sid)
+            self._leaving.add((peer.name, sid))
             return
         self._peers[sid] = peer
 
     def _disconnect(self, *_: object) -> None:
         peer = self._forget(_sid())
         if peer is not None and peer.name:
-            self._detach(peer.name, _sid())
+            self._leaving.add((peer.name, _sid()))
 
-    def _detach(self, name: str, sid: str) -> None:
+    def _see_off(self, leaving: list[tuple[str, str]]) -> None:
+        """End the presence of people (names, and the connections that they had)."""
         try:
-            self._store.detach(name, sid)
+            self._store.detach_many(leaving)
         except Unavailable as error:
-            log.warning("%s goes offline by time alone: %s", name, error)
+            log.warning("%d people go offline by time alone: %s", len(leaving), error)
 
     def _heartbeat(self, *_: object) -> Answer:
         peer = self._peers.get(_sid())
@@ -132,7 +138,9 @@ class Live:
         return {"ok": True}
 
     def _goodbye(self, *_: object) -> Answer:
-        self._disconnect()
+        peer = self._forget(_sid())
+        if peer is not None and peer.name:
+            self._see_off([(peer.name, _sid())])
         return {"ok": True}
 
     def _watch(self, argument: object = None, *_: object) -> Answer:
@@ -222,27 +230,38 @@ class Live:
                     if change.attachment in self._peers:
                         self._socketio.emit(change.event, change.value, to=change.attachment)
                 else:
-                    self._tell([change])
+                    self._changed.add(change)
             except Unavailable as error:
-                log.warning("a change of presence was not told: %s", error)
+                log.warning("not everyone here was renewed: %s", error)
 
     def _catch_up(self) -> None:
         """Renew everyone here and tell every watcher anew: the store was away, and time went on."""
-        for sid, peer in list(self._peers.items()):
-            self._store.beat(peer.name, sid)
-        self._tell(self._watchers.watched())
+        for name in self._watchers.watched():
+            self._changed.add(name)
+        here = [(peer.name, sid) for sid, peer in self._peers.items() if peer.name]
+        for first in range(0, len(here), MOST):
+            self._store.beat_many(here[first : first + MOST])
 
     def _tell(self, names: list[str]) -> None:
         """Tell the watchers of these people where they stand now, each as far as they may see it."""
         watched = [name for name in names if self._watchers.of(name)]
-        for name, (person, allowed) in zip(watched, self._store.find_with_allowed(watched), strict=True):
-            for sid in self._watchers.of(name):
-                peer = self._peers.get(sid, Peer())
-                if person is not None and person.is_seen_by(peer.looker, peer.looker in allowed):
-                    self._watchers.sees(sid, name)
-                    self._socketio.emit("presence", answers.card(person, self._authority.key), to=sid)
-                elif (written := self._watchers.loses(sid, name)) is not None:
-                    self._socketio.emit("presence", answers.gone(written), to=sid)
+        try:
+            found = self._store.find_with_allowed(watched)
+        except Unavailable as error:
+            log.warning("%d changes of presence were not told: %s", len(watched), error)
+            return
+        for name, (person, allowed) in zip(watched, found, strict=True):
+            self._tell_of(name, person, allowed)
+
+    def _tell_of(self, name: str, person: Person | None, allowed: frozenset[bytes]) -> None:
+        card = answers.card(person, self._authority.key) if person is not None else {}
+        for sid in self._watchers.of(name):
+            peer = self._peers.get(sid, Peer())
+            if person is not None and person.is_seen_by(peer.looker, peer.looker in allowed):
+                self._watchers.sees(sid, name)
+                self._socketio.emit("presence", card, to=sid)
+            elif (written := self._watchers.loses(sid, name)) is not None:
+                self._socketio.emit("presence", answers.gone(written), to=sid)
 
     def _sweep(self) -> None:
         reached = b""

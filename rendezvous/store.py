@@ -255,24 +255,35 @@ class Store:
             self._tell(keys.skeleton)
         return came >= 0
 
+    def beat_many(self, people: list[tuple[str, str]]) -> None:
+        """Renew presence of people, each with a connection; those who are not its any more are left alone."""
+        beats = [(keys_of(name), attachment) for name, attachment in people]
+        came = self._redis.batch(
+            [
+                self._beat.command([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment])
+                for keys, attachment in beats
+            ]
+        )
+        self._tell(*(keys.skeleton for (keys, _), news in zip(beats, came, strict=True) if int(news) > 0))
+
     def detach(self, name: str, attachment: str) -> None:
         """End presence, unless a newer connection has taken over."""
-        keys = keys_of(name)
-        if self._detach([keys.person, keys.online], [keys.skeleton, attachment]):
-            self._tell(keys.skeleton)
+        self.detach_many([(name, attachment)])
 
-    @property
-    def client(self) -> Client:
-        """Return the way to this Redis, for what is counted there but is no part of the directory."""
-        return self._redis
+    def detach_many(self, people: list[tuple[str, str]]) -> None:
+        """End presence of people, each with a connection, in two round trips."""
+        ends = [(keys_of(name), attachment) for name, attachment in people]
+        went = self._redis.batch(
+            [self._detach.command([keys.person, keys.online], [keys.skeleton, attachment]) for keys, attachment in ends]
+        )
+        self._tell(*(keys.skeleton for (keys, _), news in zip(ends, went, strict=True) if news))
 
     def sweep(self) -> None:
         """Put offline everyone whose time has passed. Any process may do it at any time; each departure is told
         once.
         """
         gone = self._redis.batch([self._sweep.command([online_key(shard)], []) for shard in range(SHARDS)])
-        for folded in (folded for folds in gone for folded in folds):
-            self._tell(folded)
+        self._tell(*(folded for folds in gone for folded in folds))
 
     def count(self) -> tuple[int, int]:
         """Return how many people are online, and how many names are listed."""
@@ -282,6 +293,11 @@ class Store:
         return sum(online), int(listed)
 
     # --- between processes ---
+
+    @property
+    def client(self) -> Client:
+        """Return the way to this Redis, for what is counted there but is no part of the directory."""
+        return self._redis
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand something to the process that has a connection; it is lost where none has it any more."""
@@ -300,8 +316,9 @@ class Store:
             else:
                 yield None if message is None else message.decode()
 
-    def _tell(self, folded: str | bytes) -> None:
-        self._redis.call("PUBLISH", CHANNEL, folded)
+    def _tell(self, *changed: str | bytes) -> None:
+        if changed:
+            self._redis.batch([("PUBLISH", CHANNEL, one) for one in changed])
 
     def _read(self, names: list[str]) -> list[Person | None]:
         """Read people whoever may see them: one batch of single-slot commands."""
