@@ -110,7 +110,12 @@ class Member(Exchange):
                 self.pending = None
                 self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
             return
-        if "person" in answer:
+        if "move" in answer:
+            self.pending = None
+            message = "The invitation leads to {to}, and you are signed up at {from}: open it here to move there."
+            notice = {"level": "warning", "code": "invited", "message": message.format(**answer["move"])}
+            self._publish("notice", notice)
+        elif "person" in answer:
             name = answer["person"]["name"]
             message = f"{name} has invited you: the key is the one that the invitation names."
             self._publish("notice", {"level": "info", "code": "invited", "message": message})

@@ -26,6 +26,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; font-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+INVITE = "http://127.0.0.1:8000/invite#name=Alice&fp=acor-ndoo-rbel-lowa-terf-irez-oneh-edge"
 OPEN = frozenset({"waiting", "accepted", "transferring"})
 
 
@@ -267,6 +268,11 @@ class FakeAgent:
             "remove_item": self._remove_item,
             "get_timeline": self._get_timeline,
             "get_state": lambda v: self.state(),
+            "set_visibility": self._set_visibility,
+            "forget_me": self._forget_me,
+            "trust_rendezvous": self._trust_rendezvous,
+            "get_invite": lambda v: {"link": INVITE, "qr": "/qr.svg"},
+            "open_invite": self._open_invite,
         }
 
     def _sign_up(self, value: Value) -> None:
@@ -274,6 +280,24 @@ class FakeAgent:
             raise Refusal("name_taken", "Somebody else holds the name “taken”. Choose another.")
         self.me = {**self.me, "name": value["name"], "signed_up": True}
         self.say_state()
+
+    def _set_visibility(self, value: Value) -> None:
+        self.settings = {**self.settings, "visibility": value["visibility"]}
+        self.say_state()
+
+    def _forget_me(self, value: Value) -> None:
+        self.me = {**self.me, "name": None, "signed_up": False}
+        self.say_state()
+
+    def _trust_rendezvous(self, value: Value) -> None:
+        self.reachability = {"rendezvous": "up", "message": "", "peer_port": 40123}
+        self.say_state()
+
+    def _open_invite(self, value: Value) -> Value:
+        if "elsewhere" in value["link"] and not value.get("move"):
+            return {"move": {"from": self.settings["rendezvous"], "to": "http://elsewhere", "name": "Dora"}}
+        self.change_person("Dora", verified=True)
+        return self._get_person({"name": "Dora"})
 
     def _list_people(self, value: Value) -> Value:
         query = value.get("query", "").lower()

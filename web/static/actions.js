@@ -98,6 +98,31 @@ export function makeActions(call, dispatch, current) {
         dispatch("met", [person]);
       });
     },
+    setVisibility: (visibility) => run("visibility", () => call(calls.set_visibility, { visibility })),
+    async showInvite() {
+      act.openDialog({ kind: "invite" });
+      await run("invite", async () => dispatch("invite", await call(calls.get_invite)));
+    },
+    async copy(text) {
+      try {
+        await navigator.clipboard.writeText(text);
+        dispatch("copied", true);
+      } catch {
+        act.fail("invite", texts.notCopied);
+      }
+    },
+    openInvite: (link, move) =>
+      run("open_invite", async () => {
+        const answer = await call(calls.open_invite, { link, ...(move && { move }) });
+        if (answer.move) return dispatch("move", { ...answer.move, link });
+        dispatch("dialog", null);
+        dispatch("met", [answer.person]);
+        location.hash = `with/${encodeURIComponent(answer.person.name)}`;
+      }),
+    async forgetMe() {
+      if (await run("forget", () => call(calls.forget_me))) dispatch("dialog", null);
+    },
+    trustRendezvous: (fingerprint) => run("trust", () => call(calls.trust_rendezvous, { fingerprint })),
     older: (peer) => loadTimeline(peer, current().timelines[peer]?.next),
 
     ask: (kind, peer, wish) =>
@@ -129,7 +154,7 @@ export function makeActions(call, dispatch, current) {
     showShelf: (kind) => dispatch("shelf", kind),
 
     openDialog(dialog) {
-      dispatch("form", { key: dialog.kind, busy: false, error: "" });
+      for (const key of [dialog.kind, "open_invite"]) dispatch("form", { key, busy: false, error: "" });
       dispatch("dialog", dialog);
     },
     closeDialog: () => dispatch("dialog", null),

@@ -109,3 +109,23 @@ export const imageFacts = ({ format, width, height, bytes }) =>
 
 /** The way from a name to the first picture, in three steps. */
 export const steps = () => h("ol.steps", null, texts.steps.map((step) => h("li", null, h("span", null, step))));
+
+/** A dialog that Escape, its cross, and a click beside it close. */
+export const dialogBox = (look, title, act, ...content) =>
+  h(
+    "dialog",
+    {
+      key: look,
+      class: look,
+      "aria-labelledby": "dialog-title",
+      onclose: act.closeDialog,
+      onclick: (event) => event.target === event.currentTarget && event.target.close(),
+    },
+    h("div.dialog-inner", null,
+      h("header", null,
+        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, title),
+        iconButton(texts.close, "close", act.closeDialog),
+      ),
+      content,
+    ),
+  );

@@ -9,6 +9,7 @@ import { renderDialog } from "./render_dialog.js";
 import { keyFigure } from "./render_keys.js";
 import { renderOffer } from "./render_offer.js";
 import { renderPeople } from "./render_people.js";
+import { distrust, invitation, membership } from "./render_rendezvous.js";
 import { renderRequests } from "./render_requests.js";
 import { renderTalk } from "./render_talk.js";
 import { form, toAnswer } from "./state.js";
@@ -30,8 +31,9 @@ function whole(state, act) {
   const inside = state.loaded && state.me.signed_up;
   return [
     h("div.frame-all", { key: "all", "data-view": inside ? state.view : "start" }, [
-      header(state),
+      header(state, act),
       banner(state),
+      state.loaded && distrust(state, act),
       inside && navigation(state),
       inside &&
         h("main.columns", { key: "in" }, [
@@ -47,7 +49,7 @@ function whole(state, act) {
   ].filter(Boolean);
 }
 
-function header(state) {
+function header(state, act) {
   const { me, reachability } = state;
   const reach = state.link === "up" ? reachability.rendezvous : "gone";
   return h("header.top", null,
@@ -57,11 +59,12 @@ function header(state) {
         h("span.dot", { "aria-hidden": "true" }),
         h("span.reach-text", null, texts.reach[reach]),
       ),
-    me.name && whoAmI(state),
+    me.name && whoAmI(state, act),
   );
 }
 
-function whoAmI({ me, settings, reachability }) {
+function whoAmI(state, act) {
+  const { me, settings, reachability } = state;
   const line = (term, value) => value && [h("dt", { key: term }, term), h("dd", { key: term, dir: "auto" }, value)];
   return h("details.me", null,
     h("summary", null,
@@ -82,6 +85,7 @@ function whoAmI({ me, settings, reachability }) {
         line(texts.peerPort, reachability.peer_port ?? settings.peer_port),
         line(texts.dataFolder, settings.data),
       ),
+      membership(state, act),
     ),
   );
 }
@@ -133,6 +137,7 @@ function start(state, act) {
       failure(state, "sign_up"),
       h("p.hint", null, phrase(texts.signUpAt, { url: state.settings.rendezvous ?? "" })),
     ),
+    h("details.invited", { key: "invited" }, h("summary", null, texts.haveInvite), invitation(state, act)),
     h("section.how", { "aria-labelledby": "how-title" }, [
       h("h3", { id: "how-title" }, texts.stepsTitle),
       steps(),

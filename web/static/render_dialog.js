@@ -1,9 +1,10 @@
-/* Owns what opens above the page: choosing what to offer, comparing keys, and a picture seen large. */
+/* Owns what opens above the page: which dialog it is; choosing what to offer, comparing keys, a picture seen large. */
 
 import { h, phrase } from "./dom.js";
-import { button, failure, iconButton, imageFacts, itemsOf, pictureName, pictureTitle, quotation, shelves } from "./parts.js";
+import { button, dialogBox, failure, imageFacts, itemsOf, pictureName, pictureTitle, quotation, shelves } from "./parts.js";
 import { saveLink } from "./render_entry.js";
 import { comparison } from "./render_keys.js";
+import { forgetDialog, inviteDialog, openDialog } from "./render_rendezvous.js";
 import { form, personNamed } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -12,28 +13,11 @@ export function renderDialog(state, act) {
   const request = dialog?.kind === "picture" && state.requests[dialog.request];
   if (dialog?.kind === "offer") return offerDialog(state, act, dialog.peer);
   if (dialog?.kind === "keys") return keysDialog(state, act, personNamed(state, dialog.peer));
+  if (dialog?.kind === "invite") return inviteDialog(state, act);
+  if (dialog?.kind === "open") return openDialog(state, act);
+  if (dialog?.kind === "forget") return forgetDialog(state, act);
   return request ? pictureDialog(act, request) : null;
 }
-
-/** A dialog that Escape, its cross, and a click beside it close. */
-const dialogBox = (look, title, act, ...content) =>
-  h(
-    "dialog",
-    {
-      key: look,
-      class: look,
-      "aria-labelledby": "dialog-title",
-      onclose: act.closeDialog,
-      onclick: (event) => event.target === event.currentTarget && event.target.close(),
-    },
-    h("div.dialog-inner", null,
-      h("header", null,
-        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, title),
-        iconButton(texts.close, "close", act.closeDialog),
-      ),
-      content,
-    ),
-  );
 
 function offerDialog(state, act, peer) {
   const items = itemsOf(state, state.shelf);

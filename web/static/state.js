@@ -18,7 +18,10 @@ export const initial = Object.freeze({
   reachability: { rendezvous: "connecting", message: "", peer_port: null },
   view: "people", // what a narrow screen shows: people, talk, offer
   peer: null, // whose conversation is open
-  dialog: null, // {kind: "offer", peer} or {kind: "picture", request}
+  dialog: null, // {kind: "offer", peer}, {kind: "picture", request}, {kind: "keys", peer} …
+  invite: null, // {link, qr}: how others find me
+  copied: false,
+  move: null, // {from, to, name, link}: an invitation that leads to another rendezvous
   shelf: "quote", // which half of what I offer is open
   removing: null, // the item whose removal waits for a second word
   forms: {}, // key -> {busy, error}: calls under way, and what came of them, in place
@@ -74,7 +77,10 @@ const steps = {
     const timeline = { next: older || !known ? (next ?? null) : known.next };
     return withRequests({ ...state, timelines: { ...state.timelines, [peer]: timeline } }, entries);
   },
-  dialog: (state, dialog) => ({ ...state, dialog }),
+  dialog: (state, dialog) => ({ ...state, dialog, move: null, copied: false }),
+  invite: (state, { link, qr }) => ({ ...state, invite: { link, qr: `${qr}?${link.length}` } }),
+  copied: (state, copied) => ({ ...state, copied }),
+  move: (state, move) => ({ ...state, move }),
   shelf: (state, shelf) => ({ ...state, shelf, removing: null }),
   removing: (state, item) => ({ ...state, removing: item }),
   form: (state, { key, ...form }) => ({ ...state, forms: { ...state.forms, [key]: form } }),
