@@ -32,6 +32,7 @@ MINIMUM_WINDOW: Final = 4  # packets: fewer would wait for delayed acknowledgeme
 STARTUP_GAIN: Final = 2.4  # a round leaves in under half a round trip, so its queue shows early
 QUEUE_SAMPLES: Final = 4  # so many long round trips in a row are a queue and not jitter
 SLOWER: Final = 2  # STARTUP grows by half after a pause that proved nothing (as in RFC 9406)
+BUSY_PACKETS: Final = 64  # delivered in a row while a queue stood: enough to tell how fast the bottleneck is
 FULL_GROWTH: Final = 1.25  # less growth than this in each of three rounds: the path is full
 FULL_ROUNDS: Final = 3
 
@@ -74,6 +75,8 @@ class Controller:
         "_base_at",
         "_base_rtt",
         "_began_at",
+        "_busy_rate",
+        "_busy_since",
         "_ceiling",
         "_congested_at",
         "_congested_until",
@@ -129,6 +132,8 @@ class Controller:
         self._base_at = now
         self._paused_until: int | None = None  # `delivered` at which STARTUP's pause is judged
         self._queued_samples = 0
+        self._busy_since = (now, now, 0)  # the first of these samples: when, when its packet left, and `delivered`
+        self._busy_rate = 0.0  # at which the bottleneck delivered while a queue stood
         self._flight = 0  # the most bytes in flight since the window grew
         self._full_bandwidth = 0.0
         self._full_rounds = 0
@@ -248,15 +253,35 @@ class Controller:
                 self._paused_until = None
                 self._divisor = SLOWER
         elif rtt is not None:
+            self._note_busy(now)
             self._queued_samples += 1
             if self._queued_samples >= QUEUE_SAMPLES:
                 if judged:
-                    self._enter(DOWN, now)
+                    self._end_startup(now)
                 elif self._paused_until is None:
                     self._paused_until = delivery.delivered
         if self._paused_until is None and self.window < 3 * self._flight:
             self.window += (delivery.size + lost) // self._divisor
             self._stale = True
+
+    def _note_busy(self, now: float) -> None:
+        """Measure a bottleneck that has a queue: it does not rest then, so what it delivers is its rate.
+
+        As `DeliveryRate` does, count the longer of the times in which the packets left and arrived.
+        """
+        delivery = self._delivery
+        if not self._queued_samples:
+            self._busy_since = (now, delivery.sent_at, delivery.delivered)
+        began, left, delivered = self._busy_since
+        size = delivery.delivered - delivered
+        if size >= BUSY_PACKETS * self.datagram_size:
+            rate = size / max(now - began, delivery.sent_at - left, SHORTEST_RTT)
+            self._busy_rate = max(self._busy_rate, rate)
+
+    def _end_startup(self, now: float) -> None:
+        """Go on with what STARTUP has found: the most that was delivered in a round trip, or by a busy bottleneck."""
+        self.bandwidth = self._rates[0] = max(self.bandwidth, self._busy_rate)
+        self._enter(DOWN, now)
 
     def _end_round(self, now: float, in_flight: int) -> None:
         """Judge a round trip: all that left before its beginning has been answered."""
@@ -275,7 +300,7 @@ class Controller:
         if self.phase is STARTUP:
             full = heavy or (not delivery.limited and self._is_full())
             if full and self.min_rtt < INFINITY:
-                self._enter(DOWN, now)
+                self._end_startup(now)
             return
         standing = INFINITY > rtt > 1.25 * self._base_rtt + 0.004
         if lost and (heavy or standing) and delivery.prior >= self._congested_until:

@@ -280,6 +280,8 @@ class Session:
         recovery, size = self._recovery, self.path.mtu.size
         recovery.controller.datagram_size = self._pacer.datagram_size = size
         if name is None:
+            name = self._to_repeat()
+        if name is None:
             recovery.controller.on_app_limited(recovery.in_flight)
             return None
         most = recovery.probes or self._allowance(now, size)
@@ -296,6 +298,16 @@ class Session:
         self._pacer.spent(len(batch.data))
         self.needed = now
         return Datagrams(self.path.address, batch.data, size)
+
+    def _to_repeat(self) -> int | None:
+        """Choose a transfer whose end is sent twice where packets get lost, as long as there is nothing else to send.
+
+        A loss in the last round trip would cost one more. What left half a round trip ago is known by then anyway.
+        """
+        if not self._recovery.bytes_lost:
+            return None
+        most = self._recovery.in_flight // 2
+        return next((name for name, transfer in self.sending.items() if transfer.repeat(most)), None)
 
     def _allowance(self, now: float, size: int) -> int:
         """Return how many packets window and pacing allow now: none rather than less than a burst's worth.

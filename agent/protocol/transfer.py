@@ -75,7 +75,9 @@ class SendTransfer:
         self._source = source
         self._digests = digests
         self._wanted = Ranges()
+        self._asked = Ranges()  # all that was ever wanted
         self._arrived = Ranges()
+        self._repeated = False
 
     def want(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Send these ranges, for the first time or once more; raises PeerError beyond the end."""
@@ -84,11 +86,27 @@ class SendTransfer:
         for start, stop in ranges:
             self._arrived.remove(start, stop)
             self._wanted.add(start, stop)
+            self._asked.add(start, stop)
         self.arrived_bytes = self._arrived.total()
 
     def waiting(self) -> bool:
         """Tell whether there is something to send."""
         return len(self._wanted) > 0
+
+    def repeat(self, most: int) -> bool:
+        """Send the last `most` bytes that are on their way a second time; once only, and False ever after."""
+        if self._repeated:
+            return False
+        self._repeated = True
+        for start, stop in self._arrived:
+            self._asked.remove(start, stop)
+        for start, stop in reversed(list(self._asked)):
+            begin = max(start, stop - most)
+            self._wanted.add(begin, stop)
+            most -= stop - begin
+            if most <= 0:
+                break
+        return self.waiting()
 
     def take(self, most: int) -> tuple[int, int]:
         """Take at most `most` bytes off what is wanted, as (offset, length); only call while `waiting()`."""

@@ -65,6 +65,16 @@ def test_startup_fills_the_path_without_overflowing_the_buffer() -> None:
     assert link.counters.dropped == 0
 
 
+def test_startup_finds_the_rate_of_a_long_path_with_a_short_buffer_although_it_overflows() -> None:
+    network, link, sender = running(rate=100 * MBIT, delay=0.15, queue=250_000)
+    network.run_for(3.6)
+    link.counters.queue_bytes_max = 0
+    dropped = link.counters.dropped
+    assert goodput(network, sender, 3) > 0.96 * 100 * MBIT
+    assert link.counters.queue_bytes_max < 125_000
+    assert link.counters.dropped == dropped
+
+
 @pytest.mark.parametrize("late", [0.0, 3.0])
 def test_two_transfers_share_a_bottleneck(late: float) -> None:
     shares = share(Controller, Controller, 20, late, rate=20 * MBIT, delay=0.025, queue=250_000)

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol.acks import ACK_EVERY, MAX_ACK_DELAY, MAX_RANGES_KEPT, MAX_RANGES_SENT, Ranges, Received
+from agent.protocol.acks import (
+    ACK_BATCH,
+    ACK_EAGERLY,
+    ACK_EVERY,
+    ACK_PATIENCE,
+    MAX_ACK_DELAY,
+    MAX_RANGES_KEPT,
+    MAX_RANGES_SENT,
+    Ranges,
+    Received,
+)
 
 SPANS = st.tuples(st.integers(0, 60), st.integers(0, 60))
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove"]), SPANS), max_size=40)
@@ -107,6 +117,18 @@ def test_the_first_packet_sets_the_deadline_and_later_ones_do_not_move_it() -> N
     received.add(0, 1, 1, 1.0)
     received.add(1, 1, 0, 1.02)
     assert received.deadline == 1.0 + MAX_ACK_DELAY
+
+
+def test_on_a_path_that_is_known_packets_are_gathered_for_a_small_part_of_a_round_trip() -> None:
+    for rtt, patience in ((0.016, 0.0005), (1.0, ACK_PATIENCE)):
+        received = Received()
+        received.add(0, ACK_EAGERLY, 0, 0.0, rtt)
+        received.add(ACK_EAGERLY, 2, 2, 1.0, rtt)
+        assert received.deadline == pytest.approx(1.0 + patience)
+        received.add(ACK_EAGERLY + 2, 2, 2, 1.0002, rtt)
+        assert received.deadline == pytest.approx(1.0 + patience)
+        received.add(ACK_EAGERLY + 4, ACK_BATCH, ACK_BATCH, 1.0003, rtt)
+        assert received.deadline == 1.0003
 
 
 @pytest.mark.parametrize("late", [0, 5], ids=["one that comes late", "one that leaves a gap"])

@@ -239,6 +239,26 @@ def test_what_is_asked_for_twice_is_sent_twice() -> None:
     assert transfer.take(100) == (10, 10)
 
 
+def test_the_end_of_what_is_on_its_way_is_sent_twice_and_not_thrice() -> None:
+    transfer, _ = sending()
+    transfer.want([(0, 30), (50, 90)])
+    for _ in range(2):
+        transfer.take(100)
+    transfer.arrived(60, 70)
+    assert transfer.repeat(35)
+    assert [transfer.take(100) for _ in range(3)] == [(25, 5), (50, 10), (70, 20)]
+    assert not transfer.waiting()
+    assert not transfer.repeat(35)
+
+
+def test_what_has_arrived_is_not_sent_twice() -> None:
+    transfer, _ = sending()
+    transfer.want([(0, 40)])
+    transfer.take(100)
+    transfer.arrived(0, 40)
+    assert not transfer.repeat(40)
+
+
 class Delivery(RuleBasedStateMachine):
     """A transfer between both sides: pieces are lost, repeated, out of order, and the source is at times wrong."""
 
@@ -251,6 +271,10 @@ class Delivery(RuleBasedStateMachine):
         self.out.want(self.exchange.transfer.missing())
         self.flying: list[tuple[int, bytes]] = []
         self.late: list[tuple[int, bytes]] = []
+
+    @rule(most=st.sampled_from([100, 66_000]))
+    def repeat(self, most: int) -> None:
+        self.out.repeat(most)
 
     @precondition(lambda self: self.out.waiting())
     @rule(most=st.sampled_from([100, 20_000, 66_000]), wrong=st.integers(0, 9).map(lambda chance: chance == 0))

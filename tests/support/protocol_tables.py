@@ -68,6 +68,11 @@ def limit_table() -> str:
             f"{acks.ACK_EVERY} packets, or {acks.MAX_ACK_DELAY * 1000:.0f} ms",
             "RFC 9000, 13.2.1; a batch is acknowledged once, reordering at once",
         ),
+        (
+            "gather packets for one ACK",
+            f"1/{1 / acks.ACK_PATIENCE_RTT:.0f} round trip, {acks.ACK_PATIENCE * 1000:.0f} ms, {acks.ACK_BATCH} packets",
+            f"whichever is least; not for the first {acks.ACK_EAGERLY} packets, by which the sender learns the path",
+        ),
         ("ranges in one ACK", f"{acks.MAX_RANGES_SENT}", "fits any packet; older ones were said before"),
         (
             "packet numbers remembered",
