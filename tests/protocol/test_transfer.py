@@ -273,7 +273,7 @@ class Delivery(RuleBasedStateMachine):
         self.late: list[tuple[int, bytes]] = []
 
     @rule(most=st.sampled_from([100, 66_000]))
-    def repeat(self, most: int) -> None:
+    def send_the_end_twice(self, most: int) -> None:
         self.out.repeat(most)
 
     @precondition(lambda self: self.out.waiting())

@@ -70,8 +70,8 @@ def limit_table() -> str:
         ),
         (
             "gather packets for one ACK",
-            f"1/{1 / acks.ACK_PATIENCE_RTT:.0f} round trip, {acks.ACK_PATIENCE * 1000:.0f} ms, {acks.ACK_BATCH} packets",
-            f"whichever is least; not for the first {acks.ACK_EAGERLY} packets, by which the sender learns the path",
+            f"1/{1 / acks.ACK_PATIENCE_RTT:.0f} RTT, {acks.ACK_PATIENCE * 1000:.0f} ms, {acks.ACK_BATCH} packets",
+            f"whichever is least; not for the first {acks.ACK_EAGERLY} packets, which show the path",
         ),
         ("ranges in one ACK", f"{acks.MAX_RANGES_SENT}", "fits any packet; older ones were said before"),
         (
