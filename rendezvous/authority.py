@@ -28,11 +28,14 @@ class Authority:
         """Take the store, and the HOST:PORT at which the relay can be reached."""
         self._store, self._relay = store, relay
         self._private: Ed25519PrivateKey | None = None
+        self._public = b""
 
     @property
     def key(self) -> bytes:
         """Return the public key: the audience of every sign-up here."""
-        return self._signer().public_key().public_bytes_raw()
+        if not self._public:
+            self._public = self._signer().public_key().public_bytes_raw()
+        return self._public
 
     def signed(self, statement: Statement) -> Statement:
         """Return a statement with our signature."""

@@ -17,22 +17,19 @@ of a cluster.
 import hashlib
 import secrets
 import zlib
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from rendezvous.contract.names import skeleton
 from rendezvous.contract.presence import looker
 from rendezvous.people import Person
-from rendezvous.redis_client import as_fields
-from rendezvous.redis_line import Command
 
 SHARDS: Final = 64
 """Hash tags that people are spread over; part of the layout: it can never change on a store that holds people."""
 CHANNEL: Final = "tmge:presence"
 NAMES: Final = "tmge:{names}:all"
 IDENTITY: Final = "tmge:{server}:identity"
-NOBODY: Final = b"\0"
-"""Nobody's digest, so that who is not known is asked for in the same way."""
+_BYTES: Final = (0, 32, 64, 128, 192)  # where key, box_key, box_signature and proof begin, and where they end
 
 
 class Keys(NamedTuple):
@@ -58,11 +55,6 @@ def online_key(shard: int) -> str:
     return f"tmge:{{{shard}}}:online"
 
 
-def reading(keys: Keys) -> list[Command]:
-    """Return the commands whose replies `person_in` takes."""
-    return [("HGETALL", keys.person), ("ZSCORE", keys.online, keys.skeleton)]
-
-
 def new_token(name: str, key: bytes) -> str:
     """Return a session token: a secret, and in front of it the name and the key's digest, so that it leads to its
     person by itself.
@@ -78,12 +70,12 @@ def name_of(token: str) -> str:
         return ""
 
 
-def looker_of(token: str) -> bytes:
+def looker_of(token: str) -> bytes | None:
     """Return the digest of the key that a token claims to be of; it is so where the token is valid."""
     try:
         return bytes.fromhex(token.split(".")[1])
     except (ValueError, IndexError):
-        return NOBODY
+        return None
 
 
 def digest(token: str) -> bytes:
@@ -96,24 +88,27 @@ def name_in(member: bytes) -> str:
     return member.decode().split("\0", 1)[1]
 
 
-def person_in(reply: Any, score: object) -> Person | None:
-    """Return the person whom the replies to `reading` hold, None for nobody."""
-    if not reply:
+def person_in(reply: bytes | None) -> Person | None:
+    """Return the person whom the script READ answers, None for nobody."""
+    if reply is None:
         return None
-    fields: Mapping[bytes, bytes] = as_fields(reply)
+    key, box_key, box_signature, proof = (reply[at:end] for at, end in pairwise(_BYTES))
+    name, seq, host, port, visibility, claimed, time, attachment, last_seen, online = (
+        reply[_BYTES[-1] + 1 :].decode().split("\0")
+    )
     return Person(
-        name=fields[b"name"].decode(),
-        key=fields[b"key"],
-        box_key=fields[b"box_key"],
-        box_signature=fields[b"box_signature"],
-        seq=int(fields[b"seq"]),
-        host=fields[b"host"].decode(),
-        port=int(fields[b"port"]),
-        visibility=fields[b"visibility"].decode(),
-        claimed=int(fields[b"claimed"]),
-        time=int(fields[b"time"]),
-        proof=fields[b"proof"],
-        attachment=fields.get(b"attachment", b"").decode(),
-        online=score is not None,
-        last_seen=int(fields[b"last_seen"]),
+        name,
+        key,
+        box_key,
+        box_signature,
+        int(seq),
+        host,
+        int(port),
+        visibility,
+        int(claimed),
+        int(time),
+        proof,
+        attachment,
+        bool(online),
+        int(last_seen),
     )

@@ -14,7 +14,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -273,11 +273,6 @@ class _Tries:
         self._client.forget(self._version)
         time.sleep(_PAUSE)
         self._version = self._client.version
-
-
-def as_fields(reply: Reply) -> Mapping[bytes, bytes]:
-    """Return what HGETALL replies as a mapping."""
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _key(command: Command) -> bytes:

@@ -27,7 +27,6 @@ from rendezvous.layout import (
     CHANNEL,
     IDENTITY,
     NAMES,
-    NOBODY,
     SHARDS,
     Keys,
     digest,
@@ -38,7 +37,6 @@ from rendezvous.layout import (
     new_token,
     online_key,
     person_in,
-    reading,
 )
 from rendezvous.people import Claim, Claimed, Delivery, Person
 from rendezvous.redis_client import Client, Unavailable
@@ -63,6 +61,7 @@ class Store:
         """
         self._ttl, self._unused = ttl, unused
         self._redis = Client(url)
+        self._person = self._redis.script(scripts.READ)
         self._claim = self._redis.script(scripts.CLAIM)
         self._forget = self._redis.script(scripts.FORGET)
         self._attach = self._redis.script(scripts.ATTACH)
@@ -178,16 +177,18 @@ class Store:
         the secret of an invite.
         """
         keys = keys_of(name)
-        commands: list[Command] = [*reading(keys), ("SISMEMBER", keys.allowed, looker(invite) if invite else NOBODY)]
-        who = None
-        if token:
-            whose, who = keys_of(name_of(token)), looker_of(token)
-            commands += [("SISMEMBER", keys.allowed, who), ("HGET", whose.person, "session")]
-        fields, score, allowed, *more = self._redis.batch(commands)
-        if more and more[1] != digest(token or ""):
-            who, more = None, []
-        person = person_in(fields, score)
-        return person if person is not None and person.is_seen_by(who, bool(allowed or (more and more[0]))) else None
+        who = looker_of(token) if token else None
+        commands: list[Command] = [self._reading(keys)]
+        if token and who:
+            commands += [("HGET", keys_of(name_of(token)).person, "session"), ("SISMEMBER", keys.allowed, who)]
+        if invite:
+            commands.append(("SISMEMBER", keys.allowed, looker(invite)))
+        found, *more = self._redis.batch(commands)
+        if token and who and more.pop(0) != digest(token):
+            who = None
+            more.pop(0)
+        person = person_in(found)
+        return person if person is not None and person.is_seen_by(who, any(more)) else None
 
     def find_many(self, names: list[str], who: bytes) -> list[Person | None]:
         """Return people by their names, None for nobody and for those whom this looker may not see, in one round
@@ -196,9 +197,9 @@ class Store:
         commands: list[Command] = []
         for name in names:
             keys = keys_of(name)
-            commands += [*reading(keys), ("SISMEMBER", keys.allowed, who)]
+            commands += [self._reading(keys), ("SISMEMBER", keys.allowed, who)]
         replies = iter(self._redis.batch(commands))
-        found = [(person_in(next(replies), next(replies)), bool(next(replies))) for _ in names]
+        found = [(person_in(next(replies)), bool(next(replies))) for _ in names]
         return [person if person and person.is_seen_by(who, allowed) else None for person, allowed in found]
 
     def find_with_allowed(self, names: list[str]) -> list[tuple[Person | None, frozenset[bytes]]]:
@@ -322,5 +323,7 @@ class Store:
 
     def _read(self, names: list[str]) -> list[Person | None]:
         """Read people whoever may see them: one batch of single-slot commands."""
-        replies = iter(self._redis.batch([command for name in names for command in reading(keys_of(name))]))
-        return [person_in(next(replies), next(replies)) for _ in names]
+        return [person_in(found) for found in self._redis.batch([self._reading(keys_of(name)) for name in names])]
+
+    def _reading(self, keys: Keys) -> Command:
+        return self._person.command([keys.person, keys.online], [keys.skeleton])

@@ -70,12 +70,16 @@ def canonical(text: str) -> str:
 
 def fold(text: str) -> str:
     """Return what names are searched and sorted by. Takes any text, a search included."""
+    if text.isascii():
+        return text.lower()
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
 def skeleton(text: str) -> str:
     """Return what names are kept under: two names with one skeleton are one name. Takes any text."""
+    if text.isascii():
+        return text.lower()
     letters = unicodedata.normalize("NFD", fold(text)).translate(_LOOK)
     return unicodedata.normalize("NFC", letters)
 
