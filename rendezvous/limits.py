@@ -13,6 +13,7 @@ Whoever is over a limit is refused from memory until the window ends: a flood co
 answer, what is counted there is not limited (such calls fail anyway).
 """
 
+import functools
 import logging
 import math
 import time
@@ -89,6 +90,7 @@ def read_rules(text: str) -> Rules:
     return rules
 
 
+@functools.lru_cache(maxsize=8192)
 def network_of(address: str) -> str:
     """Return what counts as one address: of IPv6, what one customer usually has."""
     found = plain(address)
@@ -112,7 +114,7 @@ class Limits:
         self._counters = _Counters(client)
         self._strategy = FixedWindowRateLimiter(self._counters)
         self._blocked: dict[str, float] = {}
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[tuple[str, str], _Tally] = {}
 
     def hit(self, rule: str, who: str) -> None:
         """Count a call in Redis; Limited where it is one too many. One round trip, or none for who was over before."""
@@ -132,10 +134,11 @@ class Limits:
         item = self._items.get(rule)
         if item is None:
             return
-        key, now = item.key_for(rule, who), time.time()
-        tally = self._tallies.get(key)
+        now = time.time()
+        tally = self._tallies.get((rule, who))
         if tally is None or tally.until <= now:
-            tally = self._tallies[key] = _Tally(item.get_expiry(), now + item.get_expiry())
+            window = item.get_expiry()
+            tally = self._tallies[rule, who] = _Tally(item.key_for(rule, who), window, now + window)
         tally.new += 1
         if tally.shared + tally.new > item.amount:
             raise Limited(tally.until - now)
@@ -143,12 +146,11 @@ class Limits:
     def share(self) -> None:
         """Add up what all processes have counted; to be called every SHARE_SECONDS. Raises Unavailable."""
         now = time.time()
-        self._tallies = {key: tally for key, tally in self._tallies.items() if tally.until > now}
+        self._tallies = {who: tally for who, tally in self._tallies.items() if tally.until > now}
         self._blocked = {key: until for key, until in self._blocked.items() if until > now}
-        shared = [(key, tally, tally.new) for key, tally in self._tallies.items() if tally.new]
-        for (_, tally, new), (total, left) in zip(
-            shared, self._counters.add([(key, new, tally.window) for key, tally, new in shared]), strict=True
-        ):
+        shared = [(tally, tally.new) for tally in self._tallies.values() if tally.new]
+        sums = self._counters.add([(tally.key, new, tally.window) for tally, new in shared])
+        for (tally, new), (total, left) in zip(shared, sums, strict=True):
             tally.shared, tally.new, tally.until = total, tally.new - new, time.time() + left
 
     def share_for_ever(self, sleep: Callable[[float], object]) -> None:
@@ -175,6 +177,7 @@ class Limits:
 class _Tally:
     """What one process knows of one count: the sum of all when it was last asked, and what is new since."""
 
+    key: str
     window: int
     until: float
     shared: int = 0

@@ -9,11 +9,15 @@ and nothing is shared between them.
 
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any, Final
 
-from flask import Flask, Response, g, request
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
+from flask import Flask, Response, request
+from prometheus_client import REGISTRY, Counter, Gauge, disable_created_metrics, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from rendezvous.proxies import Wsgi
 from rendezvous.store import Store, Unavailable
@@ -21,13 +25,9 @@ from rendezvous.stun import Reply
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-HTTP: Final = Counter("tmge_http_requests", "HTTP requests answered", ["route", "method", "status"])
-HTTP_SECONDS: Final = Histogram(
-    "tmge_http_seconds",
-    "Seconds until an HTTP request was answered",
-    ["route"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
-)
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Upper bounds, in seconds."""
+
 CONNECTIONS: Final = Gauge("tmge_connections", "Open connections, of HTTP and live ones")
 LIVE: Final = Gauge("tmge_live_connections", "Agents that are connected to this process")
 EVENTS: Final = Counter("tmge_live_events", "Events of live connections", ["event", "outcome"])
@@ -43,18 +43,57 @@ _ANSWERED = STUN.labels("answered")
 _DROPPED = STUN.labels("dropped")
 
 
+class HttpCounts(Collector):
+    """HTTP requests by route, method and status, and their seconds by route: plain numbers, since a lookup has no time
+    for more. They become metrics when somebody asks.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str, int], int] = {}
+        self._slots: dict[str, list[int]] = {}
+        self._seconds: dict[str, float] = {}
+
+    def add(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = (route, method, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        slots = self._slots.get(route)
+        if slots is None:
+            slots = self._slots[route] = [0] * (len(BUCKETS) + 1)
+        slots[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds[route] = self._seconds.get(route, 0.0) + seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what has been counted."""
+        labels = ["route", "method", "status"]
+        requests = CounterMetricFamily("tmge_http_requests", "HTTP requests answered", labels=labels)
+        for (route, method, status), count in list(self._requests.items()):
+            requests.add_metric([route, method, str(status)], count)
+        yield requests
+        about = "Seconds until an HTTP request was answered"
+        seconds = HistogramMetricFamily("tmge_http_seconds", about, labels=["route"])
+        names = [*map(str, BUCKETS), "+Inf"]
+        for route, slots in list(self._slots.items()):
+            seconds.add_metric([route], list(zip(names, accumulate(slots), strict=True)), self._seconds[route])
+        yield seconds
+
+
+HTTP: Final = HttpCounts()
+REGISTRY.register(HTTP)
+
+
 def register(app: Flask) -> None:
     """Let an application count what it answers."""
 
     def begin() -> None:
-        g.began = time.perf_counter()
+        request.environ["tmge.began"] = time.perf_counter()
 
     def end(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule is not None else "none"
-        method = request.method if request.method in ("GET", "POST") else "other"
-        HTTP.labels(route, method, str(response.status_code)).inc()
-        if "began" in g:
-            HTTP_SECONDS.labels(route).observe(time.perf_counter() - g.began)
+        asked = request._get_current_object()  # type: ignore[attr-defined]  # once, not at each look
+        route = asked.url_rule.rule if asked.url_rule is not None else "none"
+        method = asked.method if asked.method in ("GET", "POST") else "other"
+        now = time.perf_counter()
+        HTTP.add(route, method, response.status_code, now - asked.environ.get("tmge.began", now))
         return response
 
     app.before_request(begin)

@@ -4,6 +4,7 @@ Owns the trust alone: a header says what its sender likes, so it is read only wh
 that the operator has named.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -17,6 +18,7 @@ def read_networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+@functools.lru_cache(maxsize=8192)
 def plain(address: str) -> IPv4Address | IPv6Address:
     """Read an address; IPv4 inside IPv6 becomes IPv4. ValueError where it is none."""
     found = ip_address(address.strip().partition("%")[0])
@@ -59,6 +61,8 @@ class BehindProxies:
         return peer
 
     def _is_ours(self, address: str) -> bool:
+        if not self._trusted:
+            return False
         try:
             found = plain(address)
         except ValueError:

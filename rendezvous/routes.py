@@ -8,7 +8,6 @@ is `store.py`. Used by `app.py`.
 import logging
 import time
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from flask import Blueprint, Flask, current_app, jsonify, request
@@ -24,6 +23,7 @@ from rendezvous.contract.names import MAX_NAME_LENGTH
 from rendezvous.contract.presence import LOOK_SIZE
 from rendezvous.contract.statement import Statement
 from rendezvous.people import Claimed
+from rendezvous.proxies import plain
 from rendezvous.store import Store, Unavailable
 
 MAX_BODY: Final = 16 * 1024
@@ -143,12 +143,9 @@ def observed_host() -> str:
     IPv4.
     """
     try:
-        address = ip_address((request.remote_addr or "").partition("%")[0])
+        return str(plain(request.remote_addr or ""))
     except ValueError:
         raise Refused(400, "bad_request", "The request came from no IP address.") from None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(address)
 
 
 def _store() -> Store:
