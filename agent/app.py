@@ -138,6 +138,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     text_link = TextLink(sockets.tcp)
     happenings.attach(node, pictures, text_link)
     exchange = Member(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
+    view.code_required = lambda: directory.code_required
     exchange.join(ledger, identity.key, settings.invite)
 
     library.discard_unfinished(exchange.take_up())

@@ -65,6 +65,7 @@ class Directory:
         self._on_status = on_status
         self._on_evidence = on_evidence
         self._visibility = visibility
+        self.code = ""  # what the rendezvous wants of newcomers
         self._status: tuple[str, str] | None = None
         self._wanted: tuple[str, int] | None = None
         self._token: str | None = None
@@ -88,6 +89,11 @@ class Directory:
     def url(self) -> str:
         """Where the rendezvous is."""
         return self._wire.url
+
+    @property
+    def code_required(self) -> bool:
+        """Say whether the rendezvous takes newcomers with a code only."""
+        return self._belief.code_required
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -212,7 +218,8 @@ class Directory:
         with self._claiming:
             try:
                 audience = self._belief.audience()
-                fields = signed_signup(self._identity, name, port, self._visibility, self._next_seq(), audience)
+                seq = self._next_seq()
+                fields = signed_signup(self._identity, name, port, self._visibility, self.code, seq, audience)
                 answer = self._wire.post("/signup", fields)
                 statement = self._belief.statement(answer.get("statement"))
             except Refused as refused:

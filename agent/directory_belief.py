@@ -23,11 +23,13 @@ class Belief:
 
     def __init__(self, wire: Wire, ledger: Ledger, on_evidence: Callable[[Evidence], None]) -> None:
         self._wire, self._ledger, self._on_evidence = wire, ledger, on_evidence
+        self.code_required = False
 
     def audience(self) -> bytes:
         """Ask the rendezvous for its key, which every sign-up there must name; it must be the one that it was."""
         try:
-            key = self._wire.get("/identity").get("key")
+            answer = self._wire.get("/identity")
+            key, self.code_required = answer.get("key"), answer.get("code_required") is True
             if not isinstance(key, str):
                 raise ValueError("no key")
             server = from_text(key, 32)

@@ -26,14 +26,17 @@ class Identity(Protocol):
         """Vouch for the X25519 key under a name."""
 
 
-def signed_signup(identity: Identity, name: str, port: int, visibility: str, seq: int, audience: bytes) -> Json:
-    """Return a sign-up."""
+def signed_signup(
+    identity: Identity, name: str, port: int, visibility: str, code: str, seq: int, audience: bytes
+) -> Json:
+    """Return a sign-up; `code` is what the rendezvous wants of newcomers, if it does."""
     fields: Json = {
         "username": name,
         "port": port,
         "box_key": to_text(identity.box_key),
         "box_signature": to_text(identity.box_signature(name)),
         "visibility": visibility,
+        **({"code": code} if code else {}),
     }
     return _signed(identity, SIGNUP_CONTEXT, fields, seq, audience)
 

@@ -4,7 +4,7 @@ The rest of the local contract's calls are `exchange`'s, on which these stand. M
 """
 
 import threading
-from typing import Any, Final
+from typing import Final
 
 from agent.exchange import Answer, Exchange
 from agent.invite import Invite, read_invite
@@ -24,10 +24,16 @@ class Member(Exchange):
         self._ledger, self._key = ledger, key
         self.pending = pending
 
+    def sign_up(self, *, name: str, code: str | None = None) -> Answer:
+        """Claim a name at the rendezvous, with the code that it wants of newcomers, if it does."""
+        self._directory.code = (code or "").strip()[:200]
+        return super().sign_up(name=name)
+
     def connect_to(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
         """Ask someone for a connection."""
         if self._core.name is not None:
             self._people.ask(peer)
+        self._view.invitation = {}
         return super().connect_to(peer=peer, wish=wish, lifetime=lifetime)
 
     # --- being found ---
@@ -52,7 +58,7 @@ class Member(Exchange):
         self._history.set_setting("name", None)
         self._view.publish()
         message = f"The rendezvous has forgotten {name}: the name is free, and nobody finds you there."
-        self._publish("notice", {"level": "info", "code": "forgotten", "message": message})
+        self._view.tell("notice", {"level": "info", "code": "forgotten", "message": message})
         return {"name": name, "statement": None if statement is None else statement.as_json()}
 
     def trust_rendezvous(self, *, fingerprint: str) -> Answer:
@@ -93,7 +99,7 @@ class Member(Exchange):
             if self._core.name is not None and not move:
                 return {"move": {"from": self._directory.url, "to": invite.rendezvous, "name": invite.name}}
             self._move(invite.rendezvous)
-        self.pending = None
+        self.pending, self._view.invitation = None, {}
         person = self._people.invited(invite.name, invite.fingerprint, invite.look)
         self._view.publish()
         return {"person": person}
@@ -106,20 +112,16 @@ class Member(Exchange):
         try:
             answer = self.open_invite(link=link)
         except UsageError as error:
-            if error.code != "rendezvous_down":
-                self.pending = None
-                self._publish("notice", {"level": "error", "code": error.code, "message": error.message})
-            return
-        if "move" in answer:
-            self.pending = None
-            message = "The invitation leads to {to}, and you are signed up at {from}: open it here to move there."
-            notice = {"level": "warning", "code": "invited", "message": message.format(**answer["move"])}
-            self._publish("notice", notice)
-        elif "person" in answer:
-            name = answer["person"]["name"]
-            message = f"{name} has invited you: the key is the one that the invitation names."
-            self._publish("notice", {"level": "info", "code": "invited", "message": message})
-            self._publish("people", [answer["person"]])
+            if error.code == "rendezvous_down":
+                return
+            self._view.invitation = {"message": error.message}
+        else:
+            if "move" in answer:
+                self._view.invitation = {"link": link}
+            else:
+                self._view.invitation = {"name": answer["person"]["name"]}
+        self.pending = None
+        self._view.publish()
 
     def _move(self, url: str) -> None:
         name = self._core.name
@@ -136,9 +138,6 @@ class Member(Exchange):
                     self._history.set_setting("name", None)
                     self._view.publish()
                 raise
-
-    def _publish(self, event: str, value: Any) -> None:
-        self._view.tell(event, value)
 
 
 def open_later(member: Member) -> None:

@@ -41,6 +41,8 @@ class StateView:
         self._history, self._ledger = history, ledger
         self._key, self._settings, self.tell = key, settings, publish
         self._rendezvous = ("connecting", "")
+        self.invitation: dict[str, str] = {}  # that the agent was started with: who sent it, or a message why not
+        self.code_required: Callable[[], bool] = lambda: False  # whether newcomers need a code; the root sets it
 
     def state(self) -> dict[str, Any]:
         """Return the whole state, which stays under 256 KB."""
@@ -68,9 +70,10 @@ class StateView:
                 "rendezvous": status,
                 "message": message,
                 "peer_port": self._settings["peer_port"],
+                "code_required": self.code_required(),
                 **self._standing(),
             },
-        }
+        } | ({"invitation": self.invitation} if self.invitation else {})
 
     def servers(self) -> list[str]:
         """Return the fingerprints of the key that the rendezvous has now, and had before."""

@@ -16,7 +16,7 @@ _ASK: Final[Arguments] = {**_PEER, "wish": (str, False), "lifetime": (int, False
 
 # For each call: its arguments, each with its type and whether it is required.
 CALLS: Final[Mapping[str, Arguments]] = {
-    "sign_up": {"name": (str, True)},
+    "sign_up": {"name": (str, True), "code": (str, False)},
     "list_people": {"query": (str, False), "after": (str, False)},
     "get_person": {"name": (str, True)},
     "set_visibility": {"visibility": (str, True)},
@@ -56,7 +56,7 @@ class Exchange(Protocol):
     called by several at once.
     """
 
-    def sign_up(self, *, name: str) -> Answer: ...
+    def sign_up(self, *, name: str, code: str | None = None) -> Answer: ...
     def list_people(self, *, query: str | None = None, after: str | None = None) -> Answer: ...
     def get_person(self, *, name: str) -> Answer: ...
     def set_visibility(self, *, visibility: str) -> Answer: ...

@@ -95,7 +95,7 @@ def test_an_agent_is_started_with_an_invitation_to_a_rendezvous_that_it_does_not
     link = alice.call("get_invite")["link"]
     dave = programs.run(Agent("Dave", furnished(programs.folder / "Dave"), None, "--invite", link))
     with clients(dave.page_url) as (client,):
-        client.until_told("notice", lambda notice: notice["code"] == "invited")
+        assert client.until(lambda: client.state.get("invitation"), "the invitation") == {"name": "Alice"}
         assert client.until(lambda: client.me, "a name") == "Dave"
         assert client.call("get_person", name="Alice")["person"]["verified"]
     assert run_to_end("agent", "--invite", "http://nowhere/")[0] == 2
@@ -158,6 +158,21 @@ def test_a_rendezvous_that_told_a_peer_another_key_is_caught_inside_the_session(
     bob.call("trust_rendezvous", fingerprint=bob.state["reachability"]["fingerprint"])
     bob.until(lambda: "evidence" not in bob.state["reachability"], "that it is settled")
     assert bob.ask("connect_to", "Erin")
+
+
+def test_a_rendezvous_that_wants_a_code_is_given_one_by_newcomers_alone(programs: Programs) -> None:
+    closed = Rendezvous(programs.folder / "closed", "--signup-code", "open sesame")
+    programs.run(closed).wait_until_ready()
+    frank = programs.run(Agent("Frank", furnished(programs.folder / "Frank"), closed.url, signs_up=False))
+    with clients(frank.page_url) as (client,):
+        client.until(lambda: client.state["reachability"]["code_required"], "that a code is wanted")
+        assert "code" in refusal(client, "sign_up", name="Frank")[1]
+        assert "code" in refusal(client, "sign_up", name="Frank", code="wrong")[1]
+        client.call("sign_up", name="Frank", code=" open sesame")
+    assert frank.stop() == 0
+    frank.start()
+    with clients(frank.page_url) as (client,):
+        client.until(lambda: "Signed up as Frank" in client.state["reachability"]["message"], "that he is back")
 
 
 def _signed_by(rendezvous: Rendezvous, bob: Value) -> Statement:

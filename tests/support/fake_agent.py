@@ -103,6 +103,7 @@ class FakeAgent:
             "default_lifetime": 300,
             "limits": {"quote_bytes": 65536, "image_bytes": 104857600, "image_pixels": 100000000},
         }
+        self.more: Value = {}
         self.page_size = 20
         self.lets_in = True
         self.calls: list[tuple[str, Value]] = []
@@ -142,6 +143,7 @@ class FakeAgent:
             "library": self.library,
             "settings": self.settings,
             "reachability": self.reachability,
+            **self.more,
         }
 
     def say(self, event: str, value: Any) -> None:

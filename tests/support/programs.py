@@ -155,10 +155,10 @@ class Program:
 class Rendezvous(Program):
     """A rendezvous on its embedded server."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *more: str) -> None:
         self.port = free_port()
         self.data = data
-        flags = ("--port", str(self.port), "--udp-port", str(free_port()), "--data", str(data))
+        flags = ("--port", str(self.port), "--udp-port", str(free_port()), "--data", str(data), *more)
         super().__init__("rendezvous", (sys.executable, "-m", "rendezvous", *flags))
 
     @property

@@ -118,3 +118,27 @@ def test_a_rendezvous_that_is_not_what_it_was_waits_for_a_decision(browser: Brow
         alert.get_by_role("button", name="Go on with it").click()
         assert agent.called("trust_rendezvous") == {"fingerprint": two["new_fingerprint"]}
         expect(alert).to_have_count(0)
+
+
+def test_a_rendezvous_that_wants_a_code_of_newcomers_is_given_one(browser: Browser) -> None:
+    with FakeAgent(None) as new:
+        new.reachability |= {"code_required": True}
+        with open_page(browser, new.url) as page:
+            page.get_by_label("Your name").fill("Alice")
+            page.get_by_label("Code that this rendezvous wants").fill(" open sesame ")
+            page.get_by_role("button", name="Start").click()
+            assert new.called("sign_up") == {"name": "Alice", "code": "open sesame"}
+
+
+def test_an_invitation_that_the_agent_was_started_with_is_there_when_the_page_opens(
+    browser: Browser, agent: FakeAgent
+) -> None:
+    agent.more = {"invitation": {"name": "Dora"}}
+    with open_page(browser, agent.url) as page:
+        expect(page.get_by_role("heading", name="Dora")).to_be_visible()
+    agent.more = {"invitation": {"message": "This may be somebody else."}}
+    with open_page(browser, agent.url) as page:
+        expect(page.locator(".notice")).to_contain_text("This may be somebody else.")
+    agent.more = {"invitation": {"link": INVITE.replace("127.0.0.1:8000", "elsewhere")}}
+    with open_page(browser, agent.url) as page:
+        expect(page.get_by_role("dialog")).to_contain_text("Dora is at another rendezvous")

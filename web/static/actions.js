@@ -68,7 +68,7 @@ export function makeActions(call, dispatch, current) {
   }
 
   const act = {
-    signUp: (name) => run("sign_up", () => call(calls.sign_up, { name })),
+    signUp: (name, code) => run("sign_up", () => call(calls.sign_up, { name, ...(code && { code }) })),
 
     search(query) {
       dispatch("search", query);
@@ -119,6 +119,14 @@ export function makeActions(call, dispatch, current) {
         dispatch("met", [answer.person]);
         location.hash = `with/${encodeURIComponent(answer.person.name)}`;
       }),
+    /** The agent was started with an invitation: whom it leads to, why not, or what is to be asked first. */
+    async invited({ name, link, message }) {
+      if (name && !location.hash) location.hash = `with/${encodeURIComponent(name)}`;
+      if (message) act.notice({ level: "error", message });
+      if (!link) return;
+      act.openDialog({ kind: "open" });
+      await act.openInvite(link);
+    },
     async forgetMe() {
       if (await run("forget", () => call(calls.forget_me))) dispatch("dialog", null);
     },

@@ -37,7 +37,10 @@ function hear(name, value) {
   if (name === EVENTS.news.notice) return act.notice(value);
   const wasIn = state.me.signed_up;
   dispatch(name, value);
-  if (name === EVENTS.news.state && value.me.signed_up && !wasIn) enter();
+  if (name === EVENTS.news.state && value.me.signed_up && !wasIn) {
+    enter();
+    if (value.invitation) act.invited(value.invitation);
+  }
 }
 
 function follow(link) {

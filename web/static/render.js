@@ -114,7 +114,8 @@ function start(state, act) {
   const { busy } = form(state, "sign_up");
   const submit = (event) => {
     event.preventDefault();
-    if (!busy) act.signUp(event.target.elements.namedItem("name").value.trim());
+    const { name, code } = event.target.elements;
+    if (!busy) act.signUp(name.value.trim(), code?.value.trim());
   };
   return [
     h("h2", null, texts.welcome),
@@ -133,6 +134,11 @@ function start(state, act) {
           "aria-describedby": "sign-up-how",
         }),
       ),
+      state.reachability.code_required &&
+        h("label.field", { key: "code" },
+          h("span", null, texts.signUpCode),
+          h("input", { name: "code", required: true, autocomplete: "off", spellcheck: "false" }),
+        ),
       button(texts.signUpGo, () => {}, { look: "primary", type: "submit", busy }),
       failure(state, "sign_up"),
       h("p.hint", null, phrase(texts.signUpAt, { url: state.settings.rendezvous ?? "" })),

@@ -39,6 +39,7 @@ export const texts = Object.freeze({
   welcome: "Exchange quotes and pictures with people who said yes",
   signUpHow: "Choose the name that others see. Your key, made on this machine, holds it for you: there is no password and no account.",
   signUpName: "Your name",
+  signUpCode: "Code that this rendezvous wants of newcomers",
   signUpGo: "Start",
   signUpAt: "It is claimed at the rendezvous {url}.",
   steps: [
