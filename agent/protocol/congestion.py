@@ -1,21 +1,22 @@
 """Congestion control: how much may be in flight, and how fast it may leave.
 
-A model of the path in the manner of BBR (draft-ietf-ccwg-bbr-01): `bandwidth` is the most that was
-delivered lately, `min_rtt` the shortest round trip lately, and their product is what fills the path
-without a queue. Loss alone is no sign of congestion; loss while a queue stands is. What differs
-from BBR, to be as small as the aim allows:
+A model of the path in the manner of BBR (draft-ietf-ccwg-bbr-01): `bandwidth` is the most that was delivered lately,
+`min_rtt` the shortest round trip lately, and their product is what fills the path without a queue. Loss alone is no
+sign of congestion; loss while a queue stands is. What differs from BBR, to be as small as the aim allows:
 
-- STARTUP doubles the window each round trip, and pauses as soon as round trips grow longer. If a
-  round trip later they still are, the path is full; if not, it goes on. So it leaves without the
-  overshoot of BBR's wait for three rounds without growth (RFC 9406 has the same aim).
-- `min_rtt` is forgotten as fast as `bandwidth`, after two cycles. Each cycle drains the sender's
-  own queue, so alone it sees the empty path; beside a sender that fills the queue it sees the
-  queue, and holds its share: Copa's competitive mode without a mode.
-- Loss while a queue stands sets a ceiling on what is in flight, by CUBIC's factor; it then rises
-  with time as CUBIC's window does (RFC 9438), so shares converge.
+- STARTUP doubles the window each round trip, and pauses as soon as round trips grow longer. If a round trip later they
+  still are, the path is full; if not, it goes on. So it leaves without the overshoot of BBR's wait for three rounds
+  without growth (RFC 9406 has the same aim). While a queue stands the bottleneck does not rest: what it delivers then
+  is its rate, and STARTUP leaves with that, whatever it lost meanwhile.
+- `min_rtt` is forgotten as fast as `bandwidth`, after two cycles. Each cycle drains the sender's own queue, so alone it
+  sees the empty path; beside a sender that fills the queue it sees the queue, and holds its share: Copa's competitive
+  mode without a mode.
+- UP adds bytes for one round trip and then waits for what comes of them, so it builds a small queue on long paths too.
+- Loss while a queue stands sets a ceiling on what is in flight, by CUBIC's factor; it then rises with time as CUBIC's
+  window does (RFC 9438), so shares converge.
 
-Owns no clock and no packet: the session passes the time in, keeps the snapshots and counts what is
-in flight. One call for each batch, never for each packet. Pacing itself is pacing.py's.
+Owns no clock and no packet: the session passes the time in, keeps the snapshots and counts what is in flight. One call
+for each batch, never for each packet. Pacing itself is pacing.py's.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ UP_GAIN: Final = 1.25
 UP_BYTES: Final = 48_000  # what UP adds to a queue in its first round trip, at most
 DOWN_GAIN: Final = 0.75
 DOWN_ROUNDS: Final = 3
+CRUISE_DRAIN: Final = 0.97  # `bandwidth` is the highest of many samples: a little too much, which shows as a queue
 DRAINED: Final = 0.9  # of bandwidth * min_rtt in flight: the sender's own queue is gone
 CRUISE_ROUNDS: Final = 4  # plus 0, 1 or 2, so that senders do not probe in step
 CRUISE_SECONDS: Final = 0.05  # at least, where round trips are microseconds
@@ -88,6 +90,7 @@ class Controller:
         "_full_rounds",
         "_jitter",
         "_last_rtt",
+        "_left",
         "_lost",
         "_paused_until",
         "_phase_at",
@@ -101,6 +104,7 @@ class Controller:
         "_round_rtt",
         "_rtts",
         "_stale",
+        "_standing",
         "_up_bytes",
         "bandwidth",
         "datagram_size",
@@ -120,6 +124,7 @@ class Controller:
         """Know nothing of the path, and begin with a window of so many bytes."""
         self._enter(STARTUP, now)
         self._began_at = now  # what left before it says nothing
+        self._left = 0  # bytes since then
         self.window = window  # that may be in flight
         self.rate = INITIAL_RATE  # at which it may leave
         self.bandwidth = 0.0
@@ -133,6 +138,7 @@ class Controller:
         self._paused_until: int | None = None  # `delivered` at which STARTUP's pause is judged
         self._queued_samples = 0
         self._busy_since = (now, now, 0)  # the first of these samples: when, when its packet left, and `delivered`
+        self._standing = False  # whether a queue stood for all of the last round
         self._busy_rate = 0.0  # at which the bottleneck delivered while a queue stood
         self._flight = 0  # the most bytes in flight since the window grew
         self._full_bandwidth = 0.0
@@ -159,6 +165,7 @@ class Controller:
 
         The snapshot is to be kept with them and handed back to `on_ack`.
         """
+        self._left += size
         if in_flight + size > self._flight:
             self._flight = in_flight + size
         return self._delivery.on_sent(now, in_flight)
@@ -194,6 +201,7 @@ class Controller:
             if not self._last_rtt:
                 self._last_rtt = rtt
             self._note_rtt(now, rtt if rtt > SHORTEST_RTT else SHORTEST_RTT)
+        lost = min(lost, self._left)  # the rest left before we began anew
         self._lost += lost
         if self.phase is STARTUP:
             self._start_up(now, rtt, lost)
@@ -206,7 +214,7 @@ class Controller:
 
     def on_lost(self, now: float, lost: int, in_flight: int) -> None:
         """Note bytes that a timer, not an acknowledgement, declared lost."""
-        self._lost += lost
+        self._lost += min(lost, self._left)
 
     def on_persistent_congestion(self, now: float) -> None:
         """Begin again from the smallest window (RFC 9002 section 7.6)."""
@@ -236,8 +244,8 @@ class Controller:
             self._enter(PROBE_RTT, now)
 
     def _is_queue(self, rtt: float) -> bool:
-        """Whether this is longer than the shortest by more than chance: 2 to 8 ms, and jitter."""
-        return rtt > self.min_rtt + min(max(self.min_rtt / 32, 0.002), 0.008) + 2 * self._jitter
+        """Whether this is longer than the shortest by more than chance: 2 to 4 ms, and jitter."""
+        return rtt > self.min_rtt + min(max(self.min_rtt / 32, 0.002), 0.004) + 2 * self._jitter
 
     def _start_up(self, now: float, rtt: float | None, lost: int) -> None:
         """Grow by what was delivered as long as no queue shows; leave when one stays.
@@ -302,6 +310,7 @@ class Controller:
             if full and self.min_rtt < INFINITY:
                 self._end_startup(now)
             return
+        self._standing = rtt < INFINITY and self._is_queue(rtt)
         standing = INFINITY > rtt > 1.25 * self._base_rtt + 0.004
         if lost and (heavy or standing) and delivery.prior >= self._congested_until:
             self._congested_at = now
@@ -378,11 +387,13 @@ class Controller:
         bdp = self.bandwidth * self.min_rtt
         least = MINIMUM_WINDOW * self.datagram_size
         gain, window_gain = 1.0, WINDOW_GAIN
-        if phase is UP:
+        if phase is UP and not self._phase_rounds:  # its second round waits for what comes of the first
             gain += self._up_bytes / bdp
             window_gain = max(WINDOW_GAIN, gain)
         elif phase is DOWN:
             gain = DOWN_GAIN
+        elif phase is CRUISE and self._standing:
+            gain = CRUISE_DRAIN
         self.rate = gain * self.bandwidth
         if phase is PROBE_RTT:
             self.window = int(max(0.5 * self.bandwidth * self._base_rtt, least))
