@@ -41,7 +41,7 @@ UP_GAIN: Final = 1.25
 UP_BYTES: Final = 48_000  # what UP adds to a queue in its first round trip, at most
 DOWN_GAIN: Final = 0.75
 DOWN_ROUNDS: Final = 3
-CRUISE_DRAIN: Final = 0.97  # `bandwidth` is the highest of many samples: a little too much, which shows as a queue
+CRUISE_GAIN, CRUISE_DRAIN = 0.99, 0.97  # `bandwidth` is the highest of many samples: a little too much; while it shows
 DRAINED: Final = 0.9  # of bandwidth * min_rtt in flight: the sender's own queue is gone
 CRUISE_ROUNDS: Final = 4  # plus 0, 1 or 2, so that senders do not probe in step
 CRUISE_SECONDS: Final = 0.05  # at least, where round trips are microseconds
@@ -281,10 +281,9 @@ class Controller:
         if not self._queued_samples:
             self._busy_since = (now, delivery.sent_at, delivery.delivered)
         began, left, delivered = self._busy_since
-        size = delivery.delivered - delivered
-        if size >= BUSY_PACKETS * self.datagram_size:
-            rate = size / max(now - began, delivery.sent_at - left, SHORTEST_RTT)
-            self._busy_rate = max(self._busy_rate, rate)
+        size, seconds = delivery.delivered - delivered, max(now - began, delivery.sent_at - left)
+        if size >= BUSY_PACKETS * self.datagram_size and seconds > self.min_rtt / 4:
+            self._busy_rate = max(self._busy_rate, size / seconds)
 
     def _end_startup(self, now: float) -> None:
         """Go on with what STARTUP has found: the most that was delivered in a round trip, or by a busy bottleneck."""
@@ -378,8 +377,7 @@ class Controller:
 
     def _apply(self) -> None:
         """Set window and rate to what the phase makes of the model."""
-        self._stale = False
-        phase = self.phase
+        self._stale, phase = False, self.phase
         if phase is STARTUP:
             if self.min_rtt < INFINITY and self.window > INITIAL_WINDOW:
                 self.rate = STARTUP_GAIN * self.window / self.min_rtt
@@ -392,8 +390,8 @@ class Controller:
             window_gain = max(WINDOW_GAIN, gain)
         elif phase is DOWN:
             gain = DOWN_GAIN
-        elif phase is CRUISE and self._standing:
-            gain = CRUISE_DRAIN
+        elif phase is CRUISE:
+            gain = CRUISE_DRAIN if self._standing else CRUISE_GAIN
         self.rate = gain * self.bandwidth
         if phase is PROBE_RTT:
             self.window = int(max(0.5 * self.bandwidth * self._base_rtt, least))

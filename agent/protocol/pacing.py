@@ -9,7 +9,7 @@ from typing import Final
 
 BURST_SECONDS: Final = 0.001  # the granularity of the pump's timers
 BURST_BYTES_MAX: Final = 65_536
-CATCH_UP_SECONDS: Final = 0.01  # a timer that is later than this loses the rest
+CATCH_UP_SECONDS: Final = 0.005  # a timer that is later than this loses the rest
 
 
 def burst_bytes(rate: float, datagram_size: int) -> float:
