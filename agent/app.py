@@ -74,7 +74,7 @@ class Agent:
     def _sign_up(self, name: str) -> None:
         """Sign up by the name that was given, or used before; what the directory still has to try, it tries alone."""
         try:
-            self.exchange.sign_up(name=name)
+            self.exchange.sign_up(name=name, code=self._settings.signup_code)
         except UsageError as error:
             _log.warning("%s", error.message)
             if error.code == "rendezvous_down" and self._history.setting("name"):

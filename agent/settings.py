@@ -37,6 +37,7 @@ class Settings:
     rendezvous: str = DEFAULT_RENDEZVOUS
     rendezvous_given: bool = False
     invite: str | None = None
+    signup_code: str | None = None
     data: Path | None = None
     page_host: str | None = None
     allow_hosts: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
         rendezvous=given.rendezvous,
         rendezvous_given=rendezvous_given,
         invite=given.invite,
+        signup_code=given.signup_code or environment.get("TMGE_SIGNUP_CODE") or None,
         data=given.data,
         page_host=given.page_host,
         allow_hosts=tuple(dict.fromkeys(given.allow_host)),
@@ -97,6 +99,8 @@ def _build_parser(environment: Mapping[str, str]) -> _Parser:
         help=f"where people meet (or TMGE_RENDEZVOUS; {DEFAULT_RENDEZVOUS})",
     )
     add("--invite", type=_invite, metavar="LINK", help="open an invitation")
+    code = "what the rendezvous wants of newcomers, if anything (or TMGE_SIGNUP_CODE)"
+    add("--signup-code", metavar="CODE", help=code)
     add("--data", type=_folder, metavar="DIR", help="data folder (one for each page port)")
     add("--page-host", type=_address, metavar="ADDR", help="page address (127.0.0.1 and ::1)")
     add(

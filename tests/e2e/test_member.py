@@ -175,6 +175,15 @@ def test_a_rendezvous_that_wants_a_code_is_given_one_by_newcomers_alone(programs
         client.until(lambda: "Signed up as Frank" in client.state["reachability"]["message"], "that he is back")
 
 
+def test_an_agent_that_is_started_with_the_code_signs_up_by_itself(programs: Programs) -> None:
+    closed = programs.run(Rendezvous(programs.folder / "with-code", "--signup-code", "open sesame"))
+    closed.wait_until_ready()
+    data = furnished(programs.folder / "Grace")
+    grace = programs.run(Agent("Grace", data, closed.url, "--signup-code", "open sesame"))
+    with clients(grace.page_url) as (client,):
+        client.until(lambda: client.me == "Grace", "her name")
+
+
 def _signed_by(rendezvous: Rendezvous, bob: Value) -> Statement:
     """Return what the rendezvous would sign, were it to give Bob's name to somebody else at the same time."""
     with socket.socket(socket.AF_UNIX) as valkey:
