@@ -40,6 +40,7 @@ from rendezvous.embedded import EmbeddedError, EmbeddedServer
 from rendezvous.flags import DEFAULT_UDP_PORT, MAX_PROCESSES, Flags, for_workers, parse
 from rendezvous.serving import Server
 from rendezvous.store import Store, Unavailable
+from rendezvous.throttle import throttled
 from rendezvous.workers import READY, Workers
 
 _SPARE_FILES: Final = 256
@@ -219,7 +220,7 @@ def _start_stun(flags: Flags) -> tuple[int, ...]:
     port = first[0].getsockname()[1]
     second = _bind_udp(flags.host, flags.udp_port_2 or port + 1, flags.udp_port_2 is not None)
     others = {sock.family: sock for sock in second}
-    answer = metrics.counted(functools.partial(stun.answer, second_port=bool(second)))
+    answer = metrics.counted(throttled(functools.partial(stun.answer, second_port=bool(second))))
     for sock in first:
         eventlet.spawn(udp.serve, sock, others.get(sock.family), answer)
     for sock in second:

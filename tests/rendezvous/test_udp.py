@@ -15,6 +15,7 @@ import pytest
 from rendezvous import udp
 from rendezvous.contract import stun
 from rendezvous.stun import answer
+from rendezvous.throttle import BURST, MOST, PER_SECOND, throttled
 from tests.rendezvous.test_stun import PLAIN, REQUEST, TRANSACTION, change, mutated
 from tests.support import foreign
 
@@ -112,6 +113,20 @@ def test_ten_thousand_mutated_packets_leave_it_standing() -> None:
             if number % 100 == 99:  # at this pace no queue overflows, and it still answers
                 probe.sendto(PLAIN, ("127.0.0.1", port))
                 assert mapped(probe.recv(2048)) == probe.getsockname()[:2]
+
+
+def test_an_address_is_answered_so_often_and_another_one_meanwhile() -> None:
+    now = 100.0
+    limited = throttled(answer, lambda: now)
+    replies = [limited(PLAIN, "192.0.2.1", 7) for _ in range(int(BURST) + 10)]
+    assert replies.count(None) == 10
+    assert limited(PLAIN, "192.0.2.2", 7) is not None
+    now += 1
+    replies = [limited(PLAIN, "192.0.2.1", 7) for _ in range(int(PER_SECOND) + 10)]
+    assert replies.count(None) == 10
+    for number in range(MOST):  # forged sources take no more memory than this
+        limited(b"", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 7)
+    assert limited(PLAIN, "192.0.2.1", 7) is not None
 
 
 def test_aioice_agrees(ports: tuple[str, int, int]) -> None:
