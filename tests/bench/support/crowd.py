@@ -128,6 +128,10 @@ class Crowd:
             if now >= deadline:
                 return
 
+    def now(self) -> float:
+        """Return the time on the clock of `told`."""
+        return time.monotonic()
+
     def leave(self, agent: Agent) -> None:
         """Close a connection without a word."""
         self._selector.unregister(agent.socket)

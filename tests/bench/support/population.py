@@ -26,9 +26,9 @@ def name(number: int) -> str:
     return f"{STEMS[number % len(STEMS)]} {number // len(STEMS):06d}"
 
 
-def claims(count: int) -> Iterator[Claim]:
+def claims(count: int, first: int = 0) -> Iterator[Claim]:
     """Return the claims of people, each with bytes of its own, as signed ones have."""
-    for number in range(count):
+    for number in range(first, first + count):
         key = hashlib.sha256(number.to_bytes(8, "big")).digest()
         yield Claim(name(number), key, key, key + key, 1, f"192.0.2.{number % 256}", 5001)
 
@@ -65,15 +65,16 @@ def _prove(claimed: int, at: int) -> bytes:
     return hashlib.sha512(claimed.to_bytes(8, "big") + next(_salt).to_bytes(8, "big")).digest()
 
 
-def load(url: str, count: int) -> None:
-    """Fill an empty store."""
+def load(url: str, count: int, first: int = 0) -> list[str]:
+    """Fill a store with people who are new to it; return their session tokens."""
     store = Store(url)
     client = store._redis
     recorder = _Recorder(client)
     store._redis = cast(Any, recorder)
-    pending = claims(count)
+    tokens = []
+    pending = claims(count, first)
     while batch := list(itertools.islice(pending, _TOGETHER)):
-        for claim in batch:
-            store.claim(claim, _prove)
+        tokens += [store.claim(claim, _prove)[1] for claim in batch]
         recorder.send()
     client.batch([("UNLINK", online_key(shard)) for shard in range(SHARDS)])
+    return tokens
