@@ -19,6 +19,8 @@ from engineio.packet import PING, Packet
 from flask import Flask
 from flask_socketio import SocketIO
 
+from rendezvous.garbage import Collector
+
 MAX_BACKLOG: Final = 1024 * 1024
 """Bytes that may wait for a client that does not read; one that lets more wait is cut off."""
 _READ: Final = 16 * 1024
@@ -54,9 +56,12 @@ class LeanSocketIO(SocketIO):  # type: ignore[misc]  # it has no types
     def _keep_alive(self) -> None:
         """Ping whoever is due, and end those who have not answered."""
         sockets: dict[str, engineio.socket.Socket] = self.server.eio.sockets
+        garbage = Collector() if self.async_mode == "eventlet" else None  # else the process is somebody else's
         while True:
             self.sleep(_LOOK_SECONDS)
             now = time.time()
+            if garbage is not None:
+                garbage.look(set(sockets))
             for name, socket in list(sockets.items()):
                 if socket.closed:
                     sockets.pop(name, None)

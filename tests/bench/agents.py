@@ -6,6 +6,7 @@ out: they are loaded into the store. Needs as many open files as agents in each 
 
 import argparse
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import resource
@@ -76,6 +77,7 @@ class Side:
 
 def _live(pipe: "multiprocessing.connection.Connection", port: int, first: int, tokens: list[str]) -> None:
     """Be some of the agents, and do what is asked."""
+    gc.disable()  # its pauses are not to be measured
     crowd = Crowd([port])
     count = len(tokens)
     calls: dict[str, Callable[..., object]] = {
