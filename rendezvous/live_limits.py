@@ -87,7 +87,7 @@ class LimitedSocketIO(LeanSocketIO):
         self.sleep(BATCH_SECONDS)
         for sid in sids:
             if self.server.manager.is_connected(sid, "/"):
-                self.server.disconnect(sid)
+                self.cut(sid)
 
     def _connecting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         def connect(auth: object = None) -> None:
@@ -133,7 +133,7 @@ class LimitedSocketIO(LeanSocketIO):
                 return answer
             REFUSED.labels("limit").inc()
             if bucket.refused > PATIENCE:
-                self.server.disconnect(_sid())
+                self.cut(_sid())
             limited = Limited(wait)
             return {"ok": False, "retry_after": limited.seconds, **answers.error(limited.code, limited.message)}
 

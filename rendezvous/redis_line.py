@@ -21,8 +21,8 @@ Command = tuple[str | bytes | int | float, ...]
 Reply = Any
 Options = Mapping[str, Any]
 
-SECONDS: Final = 2.0
-"""For an answer, and for a connection to be free."""
+SECONDS: Final = 5.0
+"""For an answer, and for a connection to be free: more than a busy process may need to look at an answer."""
 _SECONDS_TO_CONNECT: Final = 1.0
 _CONNECTIONS: Final = 32
 _OURS: Final[Options] = {

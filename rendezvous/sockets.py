@@ -42,6 +42,12 @@ class LeanSocketIO(SocketIO):  # type: ignore[misc]  # it has no types
         super().init_app(app, **options, **lean)
         self.start_background_task(self._keep_alive)
 
+    def cut(self, sid: str) -> None:
+        """Close a connection, not only what Socket.IO runs on it."""
+        connection = self.server.manager.eio_sid_from_sid(sid, "/")
+        if connection is not None:
+            self.server.eio.disconnect(connection)
+
     def _handle_event(self, handler: Callable[..., Any], message: str, namespace: str, sid: str, *args: Any) -> Any:
         token = _sid.set(sid)
         try:

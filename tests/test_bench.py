@@ -20,6 +20,8 @@ SMALL = {
     "transfer": ("--mb", "1", "--rounds", "1"),
     "path": ("--mb", "0.1", "--rate", "50", "--rtt", "10", "--seeds", "1", "--steady", "0.3"),
     "fair": ("--seconds", "1", "--mb", "1", "--against", "TCP cubic"),
+    "directory": ("--people", "1000", "--rounds", "1", "--calls", "16", "--seconds", "0.2"),
+    "agents": ("--agents", "120", "--seconds", "1", "--changes", "4"),
 }
 PAYLOAD = LARGEST_DATAGRAM - PIECE_OVERHEAD
 PACKET = LARGEST_DATAGRAM + IP_UDP
@@ -63,6 +65,13 @@ def test_a_bench_over_an_impaired_link_runs_or_says_in_one_line_why_it_cannot(be
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("bench", ["directory", "agents"])
+def test_a_bench_of_the_rendezvous_runs_and_says_what_it_found(bench: str) -> None:
+    ended = measure(bench, *SMALL[bench], "--json")
+    assert ended.returncode == 0, ended.stderr
+    check_shape(json.loads(ended.stdout), bench)
+
+
 def test_the_table_for_people_has_the_medians_and_the_verdicts() -> None:
     report = Report("transfer", {"mb": 1})
     for round, value in enumerate((5.0, 1.0, 3.0), 1):
@@ -83,8 +92,13 @@ def test_a_bar_does_not_hold_for_what_was_not_measured() -> None:
 
 
 def test_impossible_sizes_are_refused_in_one_sentence() -> None:
-    for flags in (("--mb", "0"), ("--rounds", "0")):
-        ended = measure("transfer", *flags)
+    wrong = {
+        "transfer": (("--mb", "0"), ("--rounds", "0")),
+        "directory": (("--people", "1"),),
+        "agents": (("--agents", "1"),),
+    }
+    for bench, flags in ((bench, flags) for bench, several in wrong.items() for flags in several):
+        ended = measure(bench, *flags)
         assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
 
 

@@ -45,9 +45,14 @@ class Agent:
         self.number = number
         self.name = name
         self.token = token
+        self.asked = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Take a new socket."""
+        number = self.number
         self.phase = ""
         self.read = b""
-        self.asked = 0.0
         self.socket = socket.socket()
         self.socket.bind((f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", 0))
 
@@ -121,7 +126,7 @@ class Crowd:
             now = time.monotonic()
             if beating:
                 while beaten < (now - began) / HEARTBEAT * len(self.agents):
-                    self._beat(self.agents[beaten % len(self.agents)], now)
+                    self.beat(self.agents[beaten % len(self.agents)])
                     beaten += 1
             for key, events in self._selector.select(0.005 if seconds else 0):
                 self._serve(key.data, events)
@@ -131,6 +136,13 @@ class Crowd:
     def now(self) -> float:
         """Return the time on the clock of `told`."""
         return time.monotonic()
+
+    def beat(self, agent: Agent) -> None:
+        """Let an agent send a heartbeat."""
+        if agent.phase == "on":
+            agent.asked = time.monotonic()
+            self.beats += 1
+            agent.socket.send(_BEAT)
 
     def leave(self, agent: Agent) -> None:
         """Close a connection without a word."""
@@ -150,12 +162,6 @@ class Crowd:
         agent.socket.connect_ex(("127.0.0.1", self._ports[agent.number % len(self._ports)]))
         self._selector.register(agent.socket, selectors.EVENT_WRITE, agent)
         self._opening += 1
-
-    def _beat(self, agent: Agent, now: float) -> None:
-        if agent.phase == "on":
-            agent.asked = now
-            self.beats += 1
-            agent.socket.send(_BEAT)
 
     def _serve(self, agent: Agent, events: int) -> None:
         try:
@@ -185,6 +191,10 @@ class Crowd:
             agent.socket.send(_PONG)
         elif text[:1] == b"0":
             agent.socket.send(frame(b"40" + json.dumps({"token": agent.token}).encode()))
+        elif text[:2] == b"44" and b'"unavailable"' in text:  # as agents do, it tries again
+            self._lose(agent, "")
+            agent.begin()
+            self._waiting.append(agent)
         elif text[:2] == b"40":
             agent.phase = "on"
             self._opening -= 1
@@ -202,7 +212,7 @@ class Crowd:
             self._lose(agent, text.decode() or "closed by a frame")
 
     def _lose(self, agent: Agent, why: str) -> None:
-        self.lost.append(why)
+        self.lost += [why] if why else []
         self._opening -= agent.phase in ("", "open")
         self.on -= agent.phase == "on"
         agent.phase = "gone"
