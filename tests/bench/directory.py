@@ -34,6 +34,7 @@ FEW: Final = 1000
 MOST_BYTES: Final = 1024
 LOADERS: Final = 2
 ATTACHED: Final = 20
+newcomers = itertools.count(10_000_000)
 BARE_VALUE: Final = "x" * 500
 
 
@@ -123,7 +124,7 @@ def bare_view(redis: Client, url: str) -> Iterator[int]:
 
 def sign_ups(port: int, audience: str) -> Iterator[bytes]:
     """Return signed sign-ups of new people."""
-    for number in itertools.count(10_000_000):
+    for number in newcomers:
         yield post("/signup", json.dumps(Someone(number).signup(f"new {number}", audience)).encode())
 
 

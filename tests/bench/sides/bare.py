@@ -3,6 +3,9 @@
 Takes the URL of a Redis; prints the port, and serves until it is ended.
 """
 
+# isort: off
+import rendezvous.__main__ as program
+
 import sys
 import time
 
@@ -11,8 +14,6 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from rendezvous.serving import Server
-
-import rendezvous.__main__ as program  # isort: skip
 
 
 def bare(url: str) -> Flask:

@@ -50,7 +50,7 @@ class Connection:
         if not end:
             return None
         if not head.startswith(b"HTTP/1.1 20"):
-            raise BenchError(f"The server said {head.splitlines()[0].decode()}.")
+            raise BenchError(f"The server said {head.splitlines()[0].decode()}: {body.decode()}")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(body) < length:
             return None
