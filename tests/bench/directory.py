@@ -122,7 +122,7 @@ def bare_view(redis: Client, url: str) -> Iterator[int]:
             process.terminate()
 
 
-def sign_ups(port: int, audience: str) -> Iterator[bytes]:
+def sign_ups(audience: str) -> Iterator[bytes]:
     """Return signed sign-ups of new people."""
     for number in newcomers:
         yield post("/signup", json.dumps(Someone(number).signup(f"new {number}", audience)).encode())
@@ -139,27 +139,26 @@ def heartbeats(place: Place, count: int) -> list[float]:
     return crowd.beat_seconds
 
 
-def note(report: Report, title: str, round: int, seconds: list[float]) -> float:
-    """Note the median and the 99th percentile of one round; return the median."""
+def note(report: Report, title: str, round: int, seconds: list[float]) -> None:
+    """Note the median and the 99th percentile of one round."""
     values = sorted(seconds)
     middle = values[len(values) // 2]
     report.add(f"{title}, median", round, middle * 1000, "ms")
     report.add(f"{title}, 99th percentile", round, values[len(values) * 99 // 100] * 1000, "ms")
-    return middle
 
 
 def one_round(report: Report, many: Place, few: Place, round: int, calls: int) -> None:
     """Measure every call once; list and search at both places, in turn."""
     audience = json.loads(ask(many.rendezvous.port, get("/identity")))["key"]
     port = many.rendezvous.port
-    note(report, "signup", round, latencies(port, sign_ups(port, audience), calls // 4))
-    note(report, "lookup", round, latencies(port, many.lookups(), calls))
+    note(report, "signup", round, latencies([(port, sign_ups(audience))], calls // 4)[0])
+    note(report, "lookup", round, latencies([(port, many.lookups())], calls)[0])
     note(report, "heartbeat", round, heartbeats(many, calls))
     kinds: dict[str, Callable[[Place], Iterator[bytes]]] = {"page of the list": Place.pages, "search": Place.searches}
     for title, requests in kinds.items():
-        for place in (many, few) if round % 2 else (few, many):
-            took = latencies(place.rendezvous.port, requests(place), calls // 2)
-            note(report, title if place is many else f"{title}, {FEW} people", round, took)
+        asked = [(place.rendezvous.port, requests(place)) for place in (many, few)]
+        for title_of, took in zip((title, f"{title}, {FEW} people"), latencies(asked, calls // 2), strict=True):
+            note(report, title_of, round, took)
 
 
 def ask(port: int, request: bytes) -> bytes:

@@ -6,7 +6,7 @@ Knows what a response looks like and nothing of what it says.
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.bench.support.contest import BenchError
@@ -62,16 +62,20 @@ class Connection:
         self.socket.close()
 
 
-def latencies(port: int, requests: Iterator[bytes], count: int) -> list[float]:
-    """Return the seconds that each of some requests took, one after the other."""
-    connection = Connection(port)
-    took = []
+def latencies(asked: Sequence[tuple[int, Iterator[bytes]]], count: int) -> list[list[float]]:
+    """Return the seconds that each of some requests took, one after the other; where several ports are asked, in turn,
+    so that what else the machine does slows all of them.
+    """
+    connections = [Connection(port) for port, _ in asked]
+    took: list[list[float]] = [[] for _ in asked]
     for _ in range(count):
-        request = next(requests)
-        began = time.perf_counter()
-        connection.ask(request)
-        took.append(time.perf_counter() - began)
-    connection.close()
+        for connection, (_, requests), seconds in zip(connections, asked, took, strict=True):
+            request = next(requests)
+            began = time.perf_counter()
+            connection.ask(request)
+            seconds.append(time.perf_counter() - began)
+    for connection in connections:
+        connection.close()
     return took
 
 
