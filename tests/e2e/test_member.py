@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -182,6 +183,28 @@ def test_an_agent_that_is_started_with_the_code_signs_up_by_itself(programs: Pro
     grace = programs.run(Agent("Grace", data, closed.url, "--signup-code", "open sesame"))
     with clients(grace.page_url) as (client,):
         client.until(lambda: client.me == "Grace", "her name")
+
+
+def test_a_rendezvous_that_began_anew_is_believed_once_the_person_says_so(programs: Programs) -> None:
+    wiped = programs.run(Rendezvous(programs.folder / "wiped"))
+    wiped.wait_until_ready()
+    heidi = programs.run(Agent("Heidi", furnished(programs.folder / "Heidi"), wiped.url))
+    with clients(heidi.page_url) as (client,):
+        client.until(lambda: client.me, "a name")
+        before = client.state["reachability"]["fingerprint"]
+        wiped.stop()
+        shutil.rmtree(wiped.data)
+        wiped.start()
+        wiped.wait_until_ready()
+        changed = client.until(lambda: client.state["reachability"].get("changed"), "that it has changed")
+        assert changed["fingerprint"] == before != changed["new_fingerprint"]
+        assert "another key than before" in client.state["reachability"]["message"]
+        assert refusal(client, "sign_up", name="Heidi")[0] == "key_changed"
+        assert refusal(client, "trust_rendezvous", fingerprint=client.state["me"]["fingerprint"])[0] == "bad_request"
+        client.call("trust_rendezvous", fingerprint=changed["new_fingerprint"])
+        client.until(lambda: "Signed up as Heidi" in client.state["reachability"]["message"], "that she is back")
+        assert client.state["reachability"]["fingerprint"] == changed["new_fingerprint"]
+        assert "changed" not in client.state["reachability"]
 
 
 def _signed_by(rendezvous: Rendezvous, bob: Value) -> Statement:
