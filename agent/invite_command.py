@@ -1,4 +1,4 @@
-"""The command `agent invite`: prints this person's invite link, with a QR code where there is a terminal.
+"""The command `agent invite`: prints this person's invite link, and below it a QR code.
 
 Reads the data folder of an agent, running or not, and changes nothing there. Used by the entry point.
 """
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     print(link)
-    if sys.stdout.isatty():
+    with contextlib.suppress(UnicodeEncodeError):  # where blocks cannot be written, the link is enough
         segno.make_qr(link, error="l").terminal(compact=True)
     return 0
 

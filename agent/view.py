@@ -76,7 +76,7 @@ class StateView:
         } | ({"invitation": self.invitation} if self.invitation else {})
 
     def servers(self) -> list[str]:
-        """Return the fingerprints of the key that the rendezvous has now, and had before."""
+        """Return the fingerprint of the key that the rendezvous has now, then of the one that it had before, if any."""
         url = self._settings["rendezvous"]
         keys = (self._ledger.other_server(url), self._ledger.server(url))
         return [fingerprint(key) for key in keys if key is not None]

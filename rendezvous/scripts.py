@@ -12,7 +12,7 @@ READ: Final = """
 local p = redis.call('HMGET', KEYS[1], 'key', 'box_key', 'box_signature', 'proof', 'name', 'seq', 'host', 'port',
   'visibility', 'claimed', 'time', 'attachment', 'last_seen')
 local online = redis.call('ZSCORE', KEYS[2], ARGV[1]) and '1' or ''
-if not p[1] then return false end
+if not p[4] then return false end
 p[12] = p[12] or ''
 return p[1] .. p[2] .. p[3] .. p[4] .. '\\0' .. table.concat(p, '\\0', 5) .. '\\0' .. online
 """
@@ -20,15 +20,17 @@ return p[1] .. p[2] .. p[3] .. p[4] .. '\\0' .. table.concat(p, '\\0', 5) .. '\\
 # KEYS: person, online, gone. ARGV: skeleton, ttl, unused, looker, then the fields: name, key, box_key, box_signature,
 # seq, host, port, session, visibility, claimed, time, proof. The same session again is the same call again: its answer
 # was lost on the way to us. `again`: `claimed` or `time` do not fit what stands here now, so the proof would not hold.
+# What version 0 kept has neither, or not even a key: whoever has the key renews it, and a name without one is free.
 CLAIM: Final = """
 local now = tonumber(redis.call('TIME')[1])
 local name, key, seq, session, claimed, time =
   unpack(redis.call('HMGET', KEYS[1], 'name', 'key', 'seq', 'session', 'claimed', 'time'))
+if key == '' then name = false end
 if name then
   if key ~= ARGV[6] then return {'taken', '0'} end
   if tonumber(ARGV[9]) <= tonumber(seq) and session ~= ARGV[12] then return {'old_seq', seq} end
   if name ~= ARGV[5] then return {'spelling', name} end
-  if claimed ~= ARGV[14] or tonumber(ARGV[15]) < tonumber(time) then return {'again', '0'} end
+  if claimed and (claimed ~= ARGV[14] or tonumber(ARGV[15]) < tonumber(time)) then return {'again', '0'} end
 else
   local last, before = unpack(redis.call('HMGET', KEYS[3], ARGV[4], 'time'))
   if last and tonumber(ARGV[9]) <= tonumber(last) then return {'old_seq', last} end
@@ -50,6 +52,7 @@ local name, key, seq, claimed, time, box_key =
   unpack(redis.call('HMGET', KEYS[1], 'name', 'key', 'seq', 'claimed', 'time', 'box_key'))
 if not name or key ~= ARGV[2] then return {'nobody'} end
 if tonumber(ARGV[3]) <= tonumber(seq) then return {'old_seq', seq} end
+claimed, time = claimed or ARGV[5], time or ARGV[5]
 if tonumber(time) < tonumber(ARGV[5]) then time = ARGV[5] end
 redis.call('DEL', KEYS[1], KEYS[4])
 redis.call('ZREM', KEYS[2], ARGV[1])
