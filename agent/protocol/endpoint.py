@@ -364,12 +364,16 @@ class Endpoint:
     def _hello(self, session: Session, start: int, now: float) -> None:
         """Forget what a peer was asked before its agent was started anew."""
         key = session.peer.key
-        if self._starts.get(key, start) != start:
+        session.start = start
+        known = self._starts.get(key, start)
+        self._starts[key] = max(start, known)
+        if start < known:  # said before the peer's agent was started anew, and late
+            session.closed = (CloseCode.REPLACED, "")
+        elif start > known:
             self._consent.interruption.lost(key, CloseCode.REPLACED.sentence(session.peer.name), now)
             self._consent.interruption.resume(session, now)
-            for old in self._of_peer[key][:-1]:
+            for old in [old for old in self._of_peer[key] if old.start is not None and old.start < start]:
                 self._drop_session(old, CloseCode.REPLACED, now)
-        self._starts[key] = start
 
     def _look_after(self, session: Session, now: float) -> None:
         if session.closed is not None:

@@ -43,12 +43,17 @@ class Path:
             self._responses.append((address, data))
 
     def responded(self, data: bytes, now: float) -> bool:
-        """Move to the candidate if this answers its challenge; tell whether it did."""
+        """Move to the candidate if this answers its challenge; tell whether that may be another path.
+
+        A new port alone is a NAT's doing: what is known of the path stays good (RFC 9000 section 9.4).
+        """
         if self._candidate is None or data != self._challenge:
             return False
+        elsewhere = self.address[0] != self._candidate[0]
         self.address, self._candidate = self._candidate, None
-        self.mtu = PathMtu(now)
-        return True
+        if elsewhere:
+            self.mtu = PathMtu(now)
+        return elsewhere
 
     def take_response(self) -> tuple[Address, bytes] | None:
         """Return a response that is to be sent now, or None."""

@@ -29,6 +29,7 @@ from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
 KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
+KEEPALIVE_BUSY: Final = 0.25  # likewise, while a transfer should be coming in: a NAT may have forgotten us
 SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
 DOUBT: Final = 4.0  # seconds, where the rendezvous says that it is gone: probes have gone out several times by then
 IDLE: Final = 120.0  # seconds without need of the session after which it is closed
@@ -95,6 +96,7 @@ class Session:
         self._paced_until: float | None = None
         self._next_name = 1
         self.initiated = False  # we began it: the response has proven the peer
+        self.start: int | None = None  # the number of the peer's start, once it has said so
         self.counter: int | None = None  # of the handshake that the peer began
 
     # --- verbs ---
@@ -329,7 +331,7 @@ class Session:
 
     def timeout(self) -> float:
         """Return when `handle_timeout` must be called at the latest."""
-        times = [max(self.heard, self._pinged) + KEEPALIVE, self._silent_at(), self.needed + IDLE]
+        times = [self._ping_at(), self._silent_at(), self.needed + IDLE]
         for time in (
             self._received.deadline,
             self._recovery.timeout(),
@@ -344,6 +346,11 @@ class Session:
     def doubt(self, now: float) -> None:
         """Ask whether the peer is there, and do not wait long for an answer: somebody says that it is gone."""
         self._ping, self._doubted = True, now
+
+    def _ping_at(self) -> float:
+        """Return when the peer is asked whether it is there, unless it is heard before."""
+        busy = any(not transfer.complete for transfer in self.receiving.values())
+        return max(self.heard, self._pinged) + (KEEPALIVE_BUSY if busy else KEEPALIVE)
 
     def _silent_at(self) -> float:
         """Return when the peer counts as gone unless it is heard before."""
@@ -360,5 +367,5 @@ class Session:
             self.closed = (CloseCode.LOST, "")
         elif now >= self.needed + IDLE:
             self.closed = (CloseCode.DONE, "")
-        elif now >= max(self.heard, self._pinged) + KEEPALIVE:
+        elif now >= self._ping_at():
             self._ping, self._pinged = True, now

@@ -40,6 +40,14 @@ def test_the_right_answer_moves_the_path() -> None:
     assert path.timeout() is None
 
 
+def test_a_new_port_alone_is_the_same_path() -> None:
+    path = heard_from((HOME[0], HOME[1] + 1))
+    mtu = path.mtu
+    assert not path.responded(challenge(path)[1], 0.1)
+    assert path.address == (HOME[0], HOME[1] + 1)
+    assert path.mtu is mtu
+
+
 def test_a_wrong_answer_moves_nothing() -> None:
     path = heard_from(AWAY)
     _, data = challenge(path)

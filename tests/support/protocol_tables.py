@@ -106,6 +106,11 @@ def limit_table() -> str:
             "two X25519 and a signature cost a millisecond",
         ),
         ("keepalive", f"{session.KEEPALIVE:.0f} s without a packet", "NAT mappings live 30 s and more"),
+        (
+            "keepalive of who fetches",
+            f"{session.KEEPALIVE_BUSY * 1000:.0f} ms without a packet",
+            "a NAT that forgot the fetching side lets nothing in before it speaks",
+        ),
         ("peer gone", f"{session.SILENCE:.0f} s without a packet", "outlives a blackout of 20 s"),
         (
             "peer gone, where the rendezvous says so too",
