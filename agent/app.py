@@ -39,7 +39,6 @@ class Agent:
 
     exchange: Member
     _settings: Settings
-    _peer_port: int
     _history: History
     _ledger: Ledger
     _library: Library
@@ -158,7 +157,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
             open_later(exchange)
 
     late += [on_presence, on_status, view.found]
-    return Agent(exchange, settings, sockets.port, history, ledger, library, directory, node, text_link, pictures, view)
+    return Agent(exchange, settings, history, ledger, library, directory, node, text_link, pictures, view)
 
 
 def _rendezvous(settings: Settings, history: History) -> str:

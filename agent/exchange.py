@@ -16,18 +16,17 @@ from agent.gifts import Gifts
 from agent.history import History, never
 from agent.library import Library
 from agent.node import Node
-from agent.people import People
+from agent.people import People, card_of
 from agent.pictures import Pictures
 from agent.protocol.card import Card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
 from agent.protocol.request import Kind, Verb
 from agent.quotes import checked_quote
-from agent.view import StateView
+from agent.view import DEFAULT_LIFETIME, StateView
 from rendezvous.contract.identity import fingerprint as fingerprint_of
 from rendezvous.contract.names import canonical
 
-DEFAULT_LIFETIME: Final = 300  # seconds
 SHORTEST, LONGEST = 5, 86_400  # seconds
 MAX_WISH: Final = 280  # characters
 REPLIES: Final = {None: "", "not_now": "Not now.", "never": "No, and please do not ask again."}
@@ -146,7 +145,7 @@ class Exchange:
     def disconnect_from(self, *, peer: str) -> Answer:
         """End the connection with someone."""
         contact = self._people.contact(peer)
-        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        card = card_of(contact)
         self._core.disconnect_from(card, self._node.now())
         self._people.disconnected(contact.name)
         self._node.wake()
@@ -166,7 +165,7 @@ class Exchange:
             self._people.keep_key(contact.name)
             return {}
         self._people.replace_key(contact.name, fingerprint)
-        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        card = card_of(contact)
         self._core.disconnect_from(card, self._node.now())
         self._node.wake()
         return {}
@@ -275,7 +274,7 @@ class Exchange:
         contact = self._people.find(entry["peer"])
         if contact is None or not contact.connected:
             return False
-        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        card = card_of(contact)
         made_here = entry["direction"] == "out"
         try:
             if made_here == (entry["verb"] == "ask"):
@@ -308,7 +307,7 @@ class Exchange:
         contact = self._people.contact(peer)
         online, addresses = self._people.reach(contact)
         self._core.meet(contact.key, addresses)
-        card = Card(contact.name, contact.key, contact.box_key, contact.box_signature)
+        card = card_of(contact)
         online = online or self._core.in_session(contact.key)
         return self._ask(kind, card, online, wish, lifetime, offer)
 

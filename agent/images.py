@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.protocol import transfer
 from agent.protocol.errors import UsageError
 
 MIME: Final = {
@@ -24,10 +25,10 @@ MIME: Final = {
     "WEBP": "image/webp",
     "GIF": "image/gif",
 }
-MAX_BYTES: Final = 100 * 1024 * 1024
+MAX_BYTES: Final = transfer.MAX_IMAGE
 MAX_PIXELS: Final = 64_000_000
 MAX_FRAMES: Final = 512
-CHUNK: Final = 64 * 1024
+CHUNK: Final = transfer.CHUNK
 PREVIEW_BYTES: Final = 1500
 
 _WORKER: Final = Path(__file__).with_name("image_worker.py")

@@ -316,3 +316,8 @@ def invited(key: bytes) -> str:
 def _written(key: bytes) -> dict[str, str]:
     """Return the three ways in which people see a key."""
     return {"fingerprint": fingerprint(key), "words": words(key), "digits": digits(key)}
+
+
+def card_of(contact: Contact) -> Card:
+    """Return what the core knows a contact by."""
+    return Card(contact.name, contact.key, contact.box_key, contact.box_signature)

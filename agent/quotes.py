@@ -8,9 +8,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.protocol import messages
 from agent.protocol.errors import UsageError
 
-MAX_TEXT_BYTES: Final = 64 * 1024
+MAX_TEXT_BYTES: Final = messages.MAX_QUOTE
 MAX_AUTHOR: Final = 200
 MAX_SOURCE: Final = 400
 

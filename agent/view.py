@@ -16,7 +16,7 @@ from rendezvous.contract.identity import fingerprint
 
 LIBRARY_BYTES: Final = 50_000  # of the items in `state`, which is to stay under 256 KB
 PEOPLE_BYTES: Final = 90_000  # of the contacts: some 200; the others are found by searching
-DEFAULT_LIFETIME: Final = 300
+DEFAULT_LIFETIME: Final = 300  # seconds
 MOST_EVIDENCE: Final = 5
 
 Publish = Callable[[str, object], None]

@@ -149,7 +149,6 @@ class ReceiveTransfer:
         self.verified = Ranges()  # of chunks
         self.failure: str | None = None
         self.refused = 0  # chunks that were not what the list says
-        self.bytes_received = 0
         self._sink = sink
         self._digests = bytearray(self.border)
         self._list_verified = False
@@ -199,7 +198,6 @@ class ReceiveTransfer:
         new = self._received.add(offset, offset + length)
         if not new:
             return
-        self.bytes_received += length
         if offset >= self.border and new == [(offset, offset + length)]:
             self._sink.write_from(views, offset - self.border)
         else:
