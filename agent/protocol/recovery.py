@@ -155,8 +155,9 @@ class Recovery:
         self.timeouts = min(self.timeouts + 1, 16)
         self._last_eliciting = now
         self.probes = 2
-        oldest = self._runs[0]
-        oldest.content.lost(oldest.first - oldest.base, min(2, oldest.count))
+        oldest = next((run for run in self._runs if run.content.tells_congestion), None)
+        if oldest is not None:  # a probe of the path's size alone has nothing to say again, and is not lost yet
+            oldest.content.lost(oldest.first - oldest.base, min(2, oldest.count))
 
     # --- inside ---
 

@@ -220,6 +220,19 @@ def test_silence_is_probed_after_a_probe_timeout_that_doubles_up_to_a_limit() ->
     assert path.bytes_lost == 0
 
 
+def test_silence_is_no_loss_of_a_probe_of_the_size_of_the_path() -> None:
+    path = recovery()
+    size_probe = Numbers(path.allocate(1))
+    size_probe.tells_congestion = False  # type: ignore[misc]
+    path.sent(size_probe.base, 1, 1452, size_probe, 0.0)
+    data = send(path, 3, 0.0)
+    due = path.timeout()
+    assert due is not None
+    path.handle_timeout(due)
+    assert size_probe.lost_ones == []
+    assert data.lost_ones == [data.base, data.base + 1]
+
+
 def test_no_probe_leaves_before_an_answer_can_have_come() -> None:
     path = recovery(rtt=3.0)
     send(path, 1, 0.0)
