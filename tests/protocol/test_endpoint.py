@@ -233,3 +233,33 @@ def test_someone_who_is_said_to_be_gone_is_missed_within_seconds_and_only_if_it_
     pair.alice.core.doubt(pair.bob.card.key, pair.network.now)
     pair.alice.host.wake()
     assert pair.network.run_until(lambda: pair.alice.phase(id) is Phase.UNREACHABLE, pair.network.now + 5)
+
+
+@pytest.mark.parametrize("direction", ["with the picture", "against it"])
+def test_a_message_is_not_stuck_behind_a_picture(direction: str) -> None:
+    pair = Pair(rate=1_250_000, queue=250_000, delay=0.025)
+    pair.bob.says = lambda asked: picture(10_000_000)
+    id = pair.alice.ask(Kind.IMAGE, pair.bob)
+    pair.network.run_for(2)
+    assert pair.alice.phase(id) is Phase.TRANSFERRING
+    who, other = (pair.bob, pair.alice) if direction == "with the picture" else (pair.alice, pair.bob)
+    other.says = lambda asked: None
+    question = who.ask(Kind.QUOTE, other)
+    assert pair.network.run_until(
+        lambda: any(asked.request == question for asked in other.asked), pair.network.now + 0.025 + 0.010
+    )
+
+
+def test_two_pictures_share_a_session_and_both_arrive() -> None:
+    pair = Pair(rate=2_500_000, queue=250_000, delay=0.025, loss=0.01)
+    gifts = [picture(3_000_000, seed=1), picture(3_000_000, seed=2)]
+    waiting = iter(gifts)
+    pair.bob.says = lambda asked: next(waiting)
+    ids = [pair.alice.ask(Kind.IMAGE, pair.bob) for _ in gifts]
+    pair.network.run_for(1.5)
+    done = [len(pair.alice.sinks[id].verified) for id in ids]
+    assert min(done) > 0.5 * max(done)
+    for id, gift in zip(ids, gifts, strict=True):
+        assert pair.until(id, Phase.DONE)
+        assert isinstance(gift.source, Memory)
+        assert pair.alice.sinks[id].data == gift.source.data
