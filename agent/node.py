@@ -53,9 +53,9 @@ class Node:
         self._socket = _native(udp)
         self._dual = udp.family == socket.AF_INET6
         self._segments = batches and _takes(self._socket, _UDP_SEGMENT, 0)
-        _takes(self._socket, _UDP_GRO, int(batches))
+        self._groups = _takes(self._socket, _UDP_GRO, int(batches)) and batches
         _probe_sizes(self._socket)
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = memoryview(bytearray(2 * _BUFFER))  # room for the largest datagram behind a full batch
         self._ancillary = socket.CMSG_SPACE(4)
         self._held: list[Datagrams] = []  # taken from the core, not yet taken by the socket
         self._pumping = self._again = False
@@ -121,18 +121,48 @@ class Node:
 
     def _receive_batch(self) -> int | None:
         """Hand one batch to the core and return its bytes; None where there is none."""
+        if not self._groups:
+            return self._receive_one_by_one()
+        found = self._receive_at(0)
+        if found is None:
+            return None
+        size, segment, source = found
+        if size:
+            self._core.receive([Datagrams(_plain(source), self._buffer[:size], segment)], self.now())
+        return size
+
+    def _receive_one_by_one(self) -> int | None:
+        """Do what UDP_GRO does: put datagrams of one source and one size, but the last, back to back into a batch."""
+        batches: list[Datagrams] = []
+        begin = at = segment = 0
+        sender: Any = None
+        for _ in range(_TURN_DATAGRAMS):
+            if at >= _BUFFER or (found := self._receive_at(at)) is None:
+                break
+            size, _, source = found
+            if at > begin and (source != sender or size > segment or (at - begin) % segment):
+                batches.append(Datagrams(_plain(sender), self._buffer[begin:at], segment))
+                begin = at
+            if at == begin:
+                sender, segment = source, size
+            at += size
+        if at > begin:
+            batches.append(Datagrams(_plain(sender), self._buffer[begin:at], segment))
+        if batches:
+            self._core.receive(batches, self.now())
+        return at or None
+
+    def _receive_at(self, at: int) -> tuple[int, int, Any] | None:
+        """Receive what comes next: how many bytes, how many in each datagram, from where; None if there is nothing."""
         try:
-            size, ancillary, _, source = self._socket.recvmsg_into([self._buffer], self._ancillary)
+            size, ancillary, _, source = self._socket.recvmsg_into([self._buffer[at : at + _BUFFER]], self._ancillary)
         except BlockingIOError:
             return None
         except OSError as problem:
             if problem.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise greenlets.GreenletExit from None  # stopped meanwhile
-            return 0  # an ICMP error about something sent before: not to be believed
-        if size:
-            batch = Datagrams(_plain(source), self._buffer[:size], _segment(ancillary, size))
-            self._core.receive([batch], self.now())
-        return int(size)
+            return 0, 0, None  # an ICMP error about something sent before: not to be believed
+        return size, _segment(ancillary, size), source
 
     def _send(self) -> bool:
         """Send one round of what the core has; tell whether there was something."""

@@ -29,6 +29,8 @@ from agent.protocol.transfer import CHUNK, Image
 from tests.bench.sides.talk import arguments, cpu, say
 from tests.support.handshakes import ALICE, BOB
 
+SO_NO_CHECK = 11  # asm-generic/socket.h
+
 
 class File:
     """A file of a fixed size, read and written as the agent's own are; with `size`, made anew."""
@@ -152,11 +154,17 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--buffer", type=int, default=4 << 20, help="bytes of both socket buffers")
     parser.add_argument("--one-by-one", action="store_true", help="without UDP_SEGMENT and UDP_GRO")
+    parser.add_argument(
+        "--no-checksum", action="store_true", help="which makes UDP_SEGMENT fail once it is used (Linux)"
+    )
     given = parser.parse_args()
+    side = Side(given.role, given.host if given.role == "giver" else "", given.buffer, not given.one_by_one)
+    if given.no_checksum:
+        side.udp.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     if given.role == "giver":
-        give(Side("giver", given.host, given.buffer, not given.one_by_one), given.path)
+        give(side, given.path)
     else:
-        take(Side("taker", "", given.buffer, not given.one_by_one), given.path, (given.host, given.port))
+        take(side, given.path, (given.host, given.port))
 
 
 if __name__ == "__main__":
