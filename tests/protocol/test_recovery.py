@@ -1,7 +1,5 @@
 """Loss recovery against RFC 9002: what is lost and when, when to probe, and what a liar gets."""
 
-from typing import ClassVar
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.protocol.acks import MAX_ACK_DELAY, Ranges
 from agent.protocol.congestion import MINIMUM_WINDOW, Controller
 from agent.protocol.errors import PeerError
-from agent.protocol.frames import Ack
 from agent.protocol.recovery import (
     GRANULARITY,
     LOST_REMEMBERED,
@@ -20,45 +17,7 @@ from agent.protocol.recovery import (
     TIME_THRESHOLD,
     Recovery,
 )
-
-SIZE = 1200
-RTT = 0.1
-
-
-class Numbers:
-    """What became of packets, by number."""
-
-    tells_congestion: ClassVar = True
-
-    def __init__(self, base: int = 0) -> None:
-        self.base = base
-        self.arrived_ones: list[int] = []
-        self.lost_ones: list[int] = []
-
-    def arrived(self, index: int, count: int) -> None:
-        self.arrived_ones += range(self.base + index, self.base + index + count)
-
-    def lost(self, index: int, count: int) -> None:
-        self.lost_ones += range(self.base + index, self.base + index + count)
-
-
-def recovery(rtt: float | None = RTT) -> Recovery:
-    made = Recovery(Controller(SIZE, 0.0), 12345)
-    if rtt is not None:
-        made.set_rtt(rtt)
-    return made
-
-
-def send(to: Recovery, count: int, now: float) -> Numbers:
-    """Send a run of packets of which each wants an acknowledgement."""
-    content = Numbers(to.allocate(count))
-    to.sent(content.base, count, SIZE, content, now)
-    return content
-
-
-def ack(*ranges: tuple[int, int], delay: float = 0.0) -> Ack:
-    return Ack(delay, ranges)
-
+from tests.support.sent_packets import RTT, SIZE, Numbers, ack, recovery, send
 
 # --- round trips (section 5) ---
 
