@@ -63,6 +63,8 @@ def _listen(address: str, port: int, kind: type[socket.socket]) -> socket.socket
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Connections inherit it: an answer must not wait until the browser has acknowledged the event before it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((address, port))
         listener.listen(_BACKLOG)
     except OSError:

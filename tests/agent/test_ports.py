@@ -37,6 +37,14 @@ def test_the_page_listens_where_it_is_told_and_nowhere_else(port: int) -> None:
             listener.close()
 
 
+def test_an_answer_to_a_page_does_not_wait_for_what_was_sent_before_it(port: int) -> None:
+    (listener,) = bind_page("127.0.0.1", port)
+    with listener, socket.create_connection(("127.0.0.1", port)):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_of_another_machine_is_refused(port: int) -> None:
     with pytest.raises(StartError, match=r"This machine has no address 192\.0\.2\.1"):
         bind_page("192.0.2.1", port)
