@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import flask
+import socketio.packet
 from flask_socketio import ConnectionRefusedError, SocketIO, join_room
 
 from agent.page.exchange import CALLS, EVENTS, Arguments, Exchange
@@ -23,6 +24,12 @@ _ROOM: Final = "page"
 _MAX_INTEGER: Final = 2**53
 _TYPE_WORDS: Final = {str: "text", int: "a whole number", bool: "true or false"}
 _log = logging.getLogger(__name__)
+
+
+class _Text(socketio.packet.Packet):  # type: ignore[misc]
+    """A packet that is JSON alone: nothing of the contract is binary, so nothing is searched for what is."""
+
+    uses_binary_events = False
 
 
 class Events:
@@ -39,6 +46,7 @@ class Events:
             cors_allowed_origins=[],
             max_http_buffer_size=MAX_MESSAGE,
             manage_session=False,
+            serializer=_Text,
         )
         self._server.on("connect")(self._connect)
         self._server.on("*")(self._call)
