@@ -80,6 +80,7 @@ class Library:
         self._images = private_folder(folder / "images")
         self._incoming = private_folder(folder / "incoming")
         self._db = Database(folder / "library.db", _STEPS)
+        self._shown: list[dict[str, Any]] | None = None  # what `items` returns, until that changes
         self._tidy()
 
     def close(self) -> None:
@@ -89,9 +90,14 @@ class Library:
     # What is offered
 
     def items(self) -> list[dict[str, Any]]:
-        """Return what is offered, newest first, as the page sees it: at most 300, texts cut to 280."""
-        rows = self._db.rows(f"{_ITEMS} ORDER BY position DESC LIMIT ?", (ITEMS_SHOWN,))
-        return [_as_json(row, cut=TEXT_SHOWN) for row in rows]
+        """Return what is offered, newest first, as the page sees it: at most 300, texts cut to 280.
+
+        It is the same list, not to be changed, as long as the same is offered.
+        """
+        if self._shown is None:
+            rows = self._db.rows(f"{_ITEMS} ORDER BY position DESC LIMIT ?", (ITEMS_SHOWN,))
+            self._shown = [_as_json(row, cut=TEXT_SHOWN) for row in rows]
+        return self._shown
 
     def item(self, item: object) -> dict[str, Any]:
         """Return one item, its text whole; `UsageError` `bad_request` if there is none."""
@@ -133,6 +139,7 @@ class Library:
         except OSError as error:
             raise disk_error(error, "the picture") from error
         finally:
+            self._shown = None
             with contextlib.suppress(OSError):
                 upload.unlink(missing_ok=True)
         return self.item(item)
@@ -143,6 +150,7 @@ class Library:
         with self._db.change() as db:
             db.execute("DELETE FROM items WHERE item = ?", (row["item"],))
             left = db.execute("DELETE FROM images WHERE sha256 = ? AND NOT received", (row["sha256"],))
+        self._shown = None
         if left.rowcount:
             with contextlib.suppress(OSError):  # what stays is removed at the next start
                 (self._images / row["sha256"]).unlink(missing_ok=True)
@@ -242,6 +250,7 @@ class Library:
             )
             if note is not None:
                 db.execute(_SET_NOTE, note)
+        self._shown = None
 
     def _note(self, name: str) -> int:
         row = self._db.row("SELECT value FROM notes WHERE name = ?", (name,))

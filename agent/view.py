@@ -41,6 +41,7 @@ class StateView:
         self._history, self._ledger = history, ledger
         self._key, self._settings, self.tell = key, settings, publish
         self._rendezvous = ("connecting", "")
+        self._measured: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
         self.invitation: dict[str, str] = {}  # that the agent was started with: who sent it, or a message why not
         self.code_required: Callable[[], bool] = lambda: False  # whether newcomers need a code; the root sets it
 
@@ -116,8 +117,12 @@ class StateView:
         if status == "down" and before[0] == "up":
             self.tell("notice", {"level": "warning", "code": "rendezvous_down", "message": message})
 
-    def _items(self) -> list[dict[str, object]]:
-        return within(self._library.items(), LIBRARY_BYTES)
+    def _items(self) -> list[dict[str, Any]]:
+        """Return what is offered, within its size; that is measured again only when something else is offered."""
+        items = self._library.items()
+        if items is not self._measured[0]:
+            self._measured = items, within(items, LIBRARY_BYTES)
+        return self._measured[1]
 
 
 def _rank(person: dict[str, Any]) -> tuple[bool, bool, str]:

@@ -105,6 +105,17 @@ def test_items_are_newest_first_and_at_most_300(library: Library) -> None:
     assert items[1]["text"] == f"number {ITEMS_SHOWN + 4}"
 
 
+def test_items_are_looked_up_only_after_a_change(library: Library) -> None:
+    assert library.items() is library.items()
+    quote = library.add_quote("Yes.", "A")
+    assert [item["item"] for item in library.items()] == [quote["item"]]
+    image = add(library)
+    assert [item["item"] for item in library.items()] == [image["item"], quote["item"]]
+    library.remove_item(quote["item"])
+    assert [item["item"] for item in library.items()] == [image["item"]]
+    assert library.items() is library.items()
+
+
 def test_the_same_picture_is_one_item_and_one_file(library: Library, tmp_path: Path) -> None:
     assert add(library) == add(library)
     assert len(list((tmp_path / "library/images").iterdir())) == 1
