@@ -19,6 +19,7 @@ eventlet.monkey_patch()
 
 import contextlib
 import functools
+import gc
 import logging
 import signal
 import socket
@@ -157,6 +158,8 @@ def _start(settings: Settings, opened: contextlib.ExitStack) -> None:
     for listener in listeners:
         _serve(listener, page)
     _announce(settings, folder, access, opened)
+    gc.collect()
+    gc.freeze()  # what is here now stays: looking through it again and again would stop everything for 50 ms each time
 
 
 def _identity(settings: Settings, folder: DataFolder) -> Identity:
