@@ -22,6 +22,7 @@ SMALL = {
     "fair": ("--seconds", "1", "--mb", "1", "--against", "TCP cubic"),
     "directory": ("--people", "1000", "--rounds", "1", "--calls", "16", "--seconds", "0.2"),
     "agents": ("--agents", "120", "--seconds", "1", "--changes", "4"),
+    "page": ("--mb", "0.2", "--rounds", "1"),
 }
 PAYLOAD = LARGEST_DATAGRAM - PIECE_OVERHEAD
 PACKET = LARGEST_DATAGRAM + IP_UDP
@@ -72,6 +73,17 @@ def test_a_bench_of_the_rendezvous_runs_and_says_what_it_found(bench: str) -> No
     check_shape(json.loads(ended.stdout), bench)
 
 
+def test_the_bench_of_the_page_runs_and_says_what_it_found() -> None:
+    ended = measure("page", *SMALL["page"], "--json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    check_shape(found, "page")
+    rows = {row["name"]: row["value"] for row in found["rows"]}
+    for side in ("giver", "taker"):
+        assert rows[f"get_state, {side}, moving, answers"] > 0
+        assert found["ratios"][f"get_state p99 ms, {side}, checking"] > 0
+
+
 def test_the_table_for_people_has_the_medians_and_the_verdicts() -> None:
     report = Report("transfer", {"mb": 1})
     for round, value in enumerate((5.0, 1.0, 3.0), 1):
@@ -96,6 +108,7 @@ def test_impossible_sizes_are_refused_in_one_sentence() -> None:
         "transfer": (("--mb", "0"), ("--rounds", "0")),
         "directory": (("--people", "1"),),
         "agents": (("--agents", "1"),),
+        "page": (("--mb", "105"), ("--rounds", "0")),
     }
     for bench, flags in ((bench, flags) for bench, several in wrong.items() for flags in several):
         ended = measure(bench, *flags)
