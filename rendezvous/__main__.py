@@ -22,6 +22,7 @@ import contextlib
 import functools
 import logging
 import resource
+import secrets
 import select
 import signal
 import socket
@@ -36,8 +37,11 @@ from flask import Flask
 
 from rendezvous import logs, metrics, stun, udp
 from rendezvous.app import Settings, create_app
+from rendezvous.authority import Authority
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
 from rendezvous.flags import DEFAULT_UDP_PORT, MAX_PROCESSES, Flags, for_workers, parse
+from rendezvous.relay import Relay
+from rendezvous.relay_socket import RelaySockets, check
 from rendezvous.serving import Server
 from rendezvous.store import Store, Unavailable
 from rendezvous.throttle import throttled
@@ -90,9 +94,10 @@ def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     port = listener.getsockname()[1]
     url = flags.redis or _start_embedded(flags.data_for(port), running)
     store = _open_store(url)
-    stun_ports = _start_stun(flags)
+    stun_ports, flags = _start_udp(flags, store)
     if several:
         common = ["--host", flags.host, "--port", str(port), "--stun-ports", ",".join(map(str, stun_ports))]
+        common += ["--relay-address", flags.relay_address]
         workers = Workers(flags.processes, common, url, flags.drain_delay + flags.drain_seconds + _STOP_SECONDS)
         running.callback(workers.stop)
         if not workers.start():
@@ -142,6 +147,7 @@ def _serve_http(
         signup_code=flags.signup_code,
         show_people=flags.show_people,
         stun_ports=flags.stun_ports,
+        relay_address=flags.relay_address,
     )
     app = create_app(settings, store)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -208,24 +214,50 @@ def _open_store(url: str) -> Store:
             time.sleep(0.2)
 
 
-def _start_stun(flags: Flags) -> tuple[int, ...]:
-    """Serve STUN and return its ports; only a port that was asked for must be free.
+def _start_udp(flags: Flags, store: Store) -> tuple[tuple[int, ...], Flags]:
+    """Serve STUN and the relay; return STUN's ports, and the flags with the address that tickets name. Only a port
+    that was asked for must be free.
 
     Without a second port there is STUN still, but no discovery of a NAT's behaviour.
     """
     port = DEFAULT_UDP_PORT if flags.udp_port is None else flags.udp_port
     first = _bind_udp(flags.host, port, flags.udp_port is not None)
     if not first:
-        return ()
+        return (), flags
     port = first[0].getsockname()[1]
     second = _bind_udp(flags.host, flags.udp_port_2 or port + 1, flags.udp_port_2 is not None)
     others = {sock.family: sock for sock in second}
     answer = metrics.counted(throttled(functools.partial(stun.answer, second_port=bool(second))))
+    address = flags.relay_address or f":{port}"
+    forward = _relay(address, first, store)
     for sock in first:
-        eventlet.spawn(udp.serve, sock, others.get(sock.family), answer)
+        eventlet.spawn(udp.serve, sock, others.get(sock.family), answer, forward)
     for sock in second:
         eventlet.spawn(udp.serve, sock, sock, answer)
-    return (port, second[0].getsockname()[1]) if second else (port,)
+    local = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(flags.host, flags.host)
+    eventlet.spawn(_check_relay, Authority(store, address), address, local)
+    return ((port, second[0].getsockname()[1]) if second else (port,)), replace(flags, relay_address=address)
+
+
+def _relay(address: str, sockets: Sequence[socket.socket], store: Store) -> udp.Forward:
+    authority = Authority(store, address)
+    metrics.RELAY.relay = Relay(address, authority.key, authority.secret_of, secrets.token_bytes)
+    return RelaySockets(metrics.RELAY.relay, sockets).take
+
+
+def _check_relay(authority: Authority, address: str, local: str) -> None:
+    """Say in the log whether the relay works where tickets say that it is."""
+    try:
+        check(authority, address, local)
+    except (OSError, Unavailable) as error:
+        log.warning(
+            "The relay does not work at %s, as seen from here: %s. Is UDP let through, and --relay-address right?",
+            address,
+            error,
+        )
+    else:
+        metrics.RELAY_WORKS.set(1)
+        log.info("The relay works at %s.", address)
 
 
 def _bind_udp(host: str, port: int, asked_for: bool) -> list[socket.socket]:
@@ -233,7 +265,7 @@ def _bind_udp(host: str, port: int, asked_for: bool) -> list[socket.socket]:
         return udp.bind(host, port)
     except (OSError, OverflowError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else "there is no such port"
-        message = f"Cannot use UDP port {port} for STUN: {reason}."
+        message = f"Cannot use UDP port {port} for STUN and the relay: {reason}."
         if asked_for:
             raise CannotStart(message) from None
         log.warning("%s Going on without it.", message)

@@ -30,6 +30,7 @@ class Flags:
     host: str
     udp_port: int | None
     udp_port_2: int | None
+    relay_address: str
     redis: str | None
     data: Path | None
     processes: int
@@ -69,6 +70,8 @@ def parse(arguments: Sequence[str] | None) -> Flags:
     add("host", "127.0.0.1", "address to listen on; :: is all, IPv4 and IPv6", metavar="ADDR")
     add("udp-port", None, f"STUN ({DEFAULT_UDP_PORT})", type=_port)
     add("udp-port-2", None, "STUN's second port: agents tell by it how their NAT behaves (the next)", type=_port)
+    about = "where agents reach the relay, the UDP port of this machine (this host, --udp-port)"
+    add("relay-address", "", about, type=_address, metavar="HOST:PORT")
     add("redis", None, "the store (an embedded server)", metavar="URL")
     add("data", None, "folder of the embedded server", type=Path, metavar="DIR")
     add("processes", 1, "processes that serve HTTP", type=_count, metavar="N")
@@ -134,6 +137,14 @@ def _variable(name: str) -> str:
 
 def _port(text: str) -> int:
     return _whole(text, 0, 65535)
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if text and (not colon or bare or not text.isprintable() or len(text.encode()) > 255 or _whole(port, 1, 65535) < 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, with an IPv6 address in brackets")
+    return text
 
 
 def _count(text: str) -> int:

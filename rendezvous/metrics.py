@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from flask import Flask, Response, request
 from prometheus_client import REGISTRY, Counter, Gauge, disable_created_metrics, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rendezvous.proxies import Wsgi
+from rendezvous.relay import Relay
 from rendezvous.store import Store, Unavailable
 from rendezvous.stun import Reply
 
@@ -35,6 +36,7 @@ REFUSED: Final = Counter(
     "tmge_refused", "What was refused to protect others: limit, busy, too_slow, too_large", ["reason"]
 )
 STUN: Final = Counter("tmge_stun", "STUN datagrams: answered, dropped", ["outcome"])
+RELAY_WORKS: Final = Gauge("tmge_relay_works", "1 where the relay has reached itself at the address in tickets")
 PEOPLE: Final = Gauge("tmge_people", "Names that are listed, in the whole store")
 ONLINE: Final = Gauge("tmge_people_online", "People who are online, in the whole store")
 DRAINING: Final = Gauge("tmge_draining", "1 while this process is about to stop")
@@ -78,8 +80,27 @@ class HttpCounts(Collector):
         yield seconds
 
 
+class RelayCounts(Collector):
+    """What a relay has counted by itself; zero in processes without one."""
+
+    relay: Relay | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what has been counted."""
+        relay = self.relay
+        outcomes = CounterMetricFamily("tmge_relay", "Relay datagrams, by what became of them", labels=["outcome"])
+        for outcome, count in list(relay.outcomes.items() if relay else ()):
+            outcomes.add_metric([outcome], count)
+        yield outcomes
+        sent = relay.forwarded_bytes if relay else 0
+        yield CounterMetricFamily("tmge_relay_bytes", "Bytes that the relay has forwarded", value=sent)
+        yield GaugeMetricFamily("tmge_relay_bindings", "Bindings of the relay", value=len(relay) if relay else 0)
+
+
 HTTP: Final = HttpCounts()
+RELAY: Final = RelayCounts()
 REGISTRY.register(HTTP)
+REGISTRY.register(RELAY)
 
 
 def register(app: Flask) -> None:

@@ -21,20 +21,29 @@ MOST: Final = 50_000
 Answer = Callable[[bytes, str, int], Reply | None]
 
 
-def throttled(answer: Answer, clock: Callable[[], float] = time.monotonic) -> Answer:
-    """Answer no address more often than its bucket allows."""
-    buckets: dict[str, tuple[float, float]] = {}
+class Throttle:
+    """The buckets of all addresses."""
 
-    def take(who: str) -> bool:
-        now = clock()
-        left, at = buckets.get(who, (BURST, now))
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, who: str) -> bool:
+        """Tell whether this address may be answered once more."""
+        now = self._clock()
+        left, at = self._buckets.get(who, (BURST, now))
         left = min(BURST, left + (now - at) * PER_SECOND)
-        if len(buckets) >= MOST and who not in buckets:
-            buckets.clear()
-        buckets[who] = (left - 1 if left >= 1 else left, now)
+        if len(self._buckets) >= MOST and who not in self._buckets:
+            self._buckets.clear()
+        self._buckets[who] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 
+
+def throttled(answer: Answer, clock: Callable[[], float] = time.monotonic) -> Answer:
+    """Answer no address more often than its bucket allows."""
+    throttle = Throttle(clock)
+
     def limited(datagram: bytes, host: str, port: int) -> Reply | None:
-        return answer(datagram, host, port) if take(network_of(host)) else None
+        return answer(datagram, host, port) if throttle.take(network_of(host)) else None
 
     return limited

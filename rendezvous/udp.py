@@ -17,9 +17,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from rendezvous.contract.relay import FIRST_BYTES
 from rendezvous.stun import Reply
 
 Answer = Callable[[bytes, str, int], Reply | None]
+Ancillary = list[tuple[int, int, bytes]]
+Forward = Callable[[socket.socket, bytes, tuple[Any, ...], Ancillary], None]
 
 _TURN: Final = 64
 """Datagrams answered before others get their turn: a busy socket never waits, so it would never
@@ -83,9 +86,9 @@ def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
     return sock
 
 
-def serve(sock: socket.socket, other: socket.socket | None, answer: Answer) -> None:
+def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forward: Forward | None = None) -> None:
     """Answer datagrams until the socket is closed; `other` is the socket of the second port, from
-    which replies leave that ask for it.
+    which replies leave that ask for it. What has a first byte of the relay's goes to `forward`.
     """
     while True:
         for _ in range(_TURN):
@@ -101,10 +104,14 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer) -> N
                 if sock.fileno() < 0:
                     return
                 raise
+            if forward is not None and datagram and datagram[0] in FIRST_BYTES:
+                if not flags & socket.MSG_TRUNC:
+                    forward(sock, datagram, address, _same_source(ancillary))
+                continue
             reply = None if flags & socket.MSG_TRUNC else answer(datagram, address[0], address[1])
             leaves_by = other if reply is not None and reply.from_second_port else sock
             if reply is not None and leaves_by is not None:
-                _send(leaves_by, reply.datagram, address, _same_source(ancillary))
+                send(leaves_by, reply.datagram, address, _same_source(ancillary))
         time.sleep(0)
 
 
@@ -117,7 +124,7 @@ def _wait(sock: socket.socket) -> bool:
     return sock.fileno() >= 0
 
 
-def _same_source(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+def _same_source(ancillary: Ancillary) -> Ancillary:
     """Return what makes a reply leave from the address that the datagram came to."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) == _PKTINFO4.size:
@@ -128,7 +135,7 @@ def _same_source(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int
     return []
 
 
-def _send(sock: socket.socket, datagram: bytes, address: tuple[Any, ...], source: list[tuple[int, int, bytes]]) -> None:
+def send(sock: socket.socket, datagram: bytes, address: tuple[Any, ...], source: Ancillary) -> None:
     """Send one datagram; what the network refuses is lost, as any datagram may be."""
     try:
         sock.sendmsg([datagram], source, 0, address)
