@@ -21,6 +21,7 @@ SMALL = {
     "path": ("--mb", "0.1", "--rate", "50", "--rtt", "10", "--seeds", "1", "--steady", "0.3"),
     "fair": ("--seconds", "1", "--mb", "1", "--against", "TCP cubic"),
     "directory": ("--people", "1000", "--rounds", "1", "--calls", "16", "--seconds", "0.2"),
+    "relay": ("--rounds", "1", "--seconds", "0.2"),
     "agents": ("--agents", "120", "--seconds", "1", "--changes", "4"),
     "page": ("--mb", "0.2", "--rounds", "1"),
 }
@@ -66,7 +67,7 @@ def test_a_bench_over_an_impaired_link_runs_or_says_in_one_line_why_it_cannot(be
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("bench", ["directory", "agents"])
+@pytest.mark.parametrize("bench", ["directory", "agents", "relay"])
 def test_a_bench_of_the_rendezvous_runs_and_says_what_it_found(bench: str) -> None:
     ended = measure(bench, *SMALL[bench], "--json")
     assert ended.returncode == 0, ended.stderr
