@@ -210,7 +210,7 @@ def _open_store(url: str) -> Store:
             return store
         except Unavailable as error:
             if time.monotonic() > deadline:
-                raise CannotStart(f"The Redis server does not answer: {error}.") from None
+                raise CannotStart(f"The Redis server does not answer: {str(error).rstrip('.')}.") from None
             time.sleep(0.2)
 
 

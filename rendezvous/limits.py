@@ -85,9 +85,16 @@ def read_rules(text: str) -> Rules:
         if name not in (*names, "all"):
             raise ValueError(f"{name!r} is no limit: there are {', '.join(names)}, and all")
         if rate != _OFF:
-            limiting.parse(rate)
+            _read_rate(rate)
         rules = replace(rules, **{one: rate for one in (names if name == "all" else [name])})
     return rules
+
+
+def _read_rate(rate: str) -> None:
+    try:
+        limiting.parse(rate)
+    except ValueError:
+        raise ValueError(f"{rate!r} is no rate: write one as 20/minute, or off") from None
 
 
 @functools.lru_cache(maxsize=8192)

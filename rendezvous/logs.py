@@ -17,6 +17,8 @@ def configure(level: str, form: Format) -> None:
     """Log from this level on, to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    for name in ("engineio.server", "socketio.server"):  # or they would write lines of their own form beside ours
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

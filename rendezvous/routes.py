@@ -71,7 +71,7 @@ def sign_up() -> ResponseReturnValue:
     body = _json_body()
     claim = signup.read(body, observed_host(), authority.key, time.time())
     codes.check(body, claim)
-    current_app.extensions["limits"].count("identity", to_text(claim.key))
+    current_app.extensions["limits"].hit("identity", to_text(claim.key))
     signed: list[Statement] = []
 
     def prove(claimed: int, at: int) -> bytes:
@@ -207,15 +207,20 @@ def _unavailable(error: Unavailable) -> ResponseReturnValue:
     return jsonify(answers.error("unavailable", message)), 503, {"Retry-After": "1"}
 
 
-_HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_HTTP_CODES: Final = {
+    404: ("not_found", "There is nothing at this address; /openapi.json says what there is."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    413: ("too_large", f"A body has at most {MAX_BODY} bytes."),
+}
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
     """Answer what Flask itself refuses, with the headers that belong to it (405: Allow)."""
     status = error.code or 500
-    code = _HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
+    other = ("bad_request" if status < 500 else "internal", error.description or error.name)
+    code, message = _HTTP_CODES.get(status, other)
     headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
-    return jsonify(answers.error(code, error.description or error.name)), status, headers
+    return jsonify(answers.error(code, message)), status, headers
 
 
 def _defect(error: Exception) -> ResponseReturnValue:

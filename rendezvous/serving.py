@@ -7,6 +7,8 @@ server does the work.
 | limit | what happens |
 |---|---|
 | connections of this process | one more is answered 503 `busy`, and closed |
+| MAX_LINE bytes of a request's first line or of one header | 414 or 431 `too_large`, and closed |
+| a head that is no HTTP | 400 `bad_request`, and closed |
 | IDLE_SECONDS for the head of a request, waiting for it included | closed |
 | BODY_SECONDS for a body | 408 `too_slow`, and closed |
 | MAX_BODY bytes of a body (each call has a lower limit of its own) | 413 `too_large`, and closed |
@@ -20,6 +22,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 import eventlet
@@ -33,10 +36,18 @@ IDLE_SECONDS: Final = 30.0
 BODY_SECONDS: Final = 10.0
 SEND_SECONDS: Final = 60.0
 MAX_BODY: Final = 64 * 1024
+MAX_LINE: Final = 8192
 _SPARE: Final = 64
 """Connections above the limit that may be told so at once; more wait to be told."""
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 256 * 1024
+
+_UNREADABLE: Final = {
+    400: "This is no HTTP request that can be read.",
+    414: f"The first line of a request has less than {MAX_LINE} bytes.",
+    431: "The headers of this request are too long.",
+    505: "HTTP is spoken here in version 1.0 or 1.1.",
+}
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +101,7 @@ class Server:
                     custom_pool=self._pool,
                     protocol=kind,
                     socket_timeout=SEND_SECONDS,
+                    url_length_limit=MAX_LINE,
                     log=log,
                     log_output=False,
                     debug=False,
@@ -122,12 +134,42 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
     def _read_request_line(self) -> Any:
         self._in_time()
         self._deadline = eventlet.Timeout(IDLE_SECONDS)
-        return super()._read_request_line()
+        line = super()._read_request_line()
+        if len(line) < MAX_LINE:
+            return line
+        self.send_error(414)
+        return b""
 
     def parse_request(self) -> bool:
-        parsed = bool(super().parse_request())
-        self._in_time()
-        return parsed
+        """Read the head of a request; one that cannot be read is answered here, as all else is."""
+        try:
+            readable = bool(super().parse_request())
+        except (eventlet.wsgi.HeaderLineTooLong, eventlet.wsgi.HeadersTooLarge):
+            self.send_error(431)
+            return False
+        finally:
+            self._in_time()
+        if readable and not self._has_one_length():
+            self.send_error(400)
+            return False
+        return readable
+
+    def _has_one_length(self) -> bool:
+        """Say whether a body, if there is one, has a length that all who read it agree on (RFC 9112, section 6.3)."""
+        lengths = self.headers.get_all("content-length", [])
+        if not lengths:
+            return True
+        length = lengths[0].strip()
+        alone = len(lengths) == 1 and "transfer-encoding" not in self.headers
+        return alone and length.isascii() and length.isdigit() and len(length) < 20
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a request that cannot be read; what it held is neither repeated nor logged."""
+        text = _UNREADABLE.get(code, _UNREADABLE[400])
+        self._refuse(int(code), "too_large" if code in (414, 431) else "bad_request", text)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Log nothing of what strangers send."""
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
@@ -152,14 +194,15 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
 
     def _turn_away(self) -> None:
         REFUSED.labels("busy").inc()
-        body = json.dumps(answers.error("busy", "This rendezvous has as many connections as it can serve.")).encode()
-        head = (
-            b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
+        self._refuse(503, "busy", "This rendezvous has as many connections as it can serve.", "Retry-After: 5\r\n")
+
+    def _refuse(self, status: int, code: str, message: str, header: str = "") -> None:
+        """Answer without having read a request, and close."""
+        body = json.dumps(answers.error(code, message))
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n{header}"
         with contextlib.suppress(OSError):
-            self.wfile.write(head + body)
-        self._lingers = True
+            self.wfile.write(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        self._close_after()
 
     def _linger(self) -> None:
         """Say that no more comes, and take what was on its way: closed with bytes unread, a connection is reset, and

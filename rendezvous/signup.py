@@ -91,7 +91,9 @@ def _check(
     if claim is not None:
         box_message = identity.box_message(claim.name, claim.box_key)
         if not identity.verify(claim.key, claim.box_signature, box_message):
-            raise Refused(401, "bad_signature", "box_signature is not by this key over name and box_key.")
+            raise Refused(
+                401, "bad_signature", f"box_signature is not by this key over box_key and the name {claim.name}."
+            )
     if data["audience"] != audience:
         raise Refused(400, "wrong_audience", "This was signed for another rendezvous.")
     if abs(at - now) > CLOCK_TOLERANCE:

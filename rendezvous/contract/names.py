@@ -18,6 +18,8 @@ MAX_NAME_LENGTH: Final = 32
 """Characters, after normalisation."""
 MAX_NAME_BYTES: Final = 96
 """Bytes of UTF-8: 32 characters of the scripts that need three bytes each."""
+MAX_MARKS: Final = 4
+"""Accents on one letter."""
 
 _BLANKS_THAT_ARE_LETTERS: Final = frozenset(
     (
@@ -60,6 +62,8 @@ def canonical(text: str) -> str:
         raise ValueError("A name neither begins nor ends with a space, and has no two in a row.")
     if unicodedata.category(name[0])[0] == "M":
         raise ValueError("A name does not begin with an accent that has no letter.")
+    if _is_heaped(name):
+        raise ValueError("A name has no heaps of accents on one letter.")
     scripts = _scripts(name)
     if len(scripts) > 1 and not any(scripts <= together for together in _MAY_MIX):
         raise ValueError("A name does not mix letters of several scripts, which could be taken for each other.")
@@ -88,6 +92,16 @@ def _scripts(name: str) -> frozenset[str]:
     """Return the scripts of a name's letters: the first words of their names in Unicode."""
     words = (unicodedata.name(char, "?").split()[0] for char in name if unicodedata.category(char)[0] == "L")
     return frozenset(_SCRIPT_OF.get(word, word) for word in words if word not in _OF_ANY_SCRIPT)
+
+
+def _is_heaped(name: str) -> bool:
+    """Say whether marks stand on each other as no language writes them (TR39, section 5.4)."""
+    run = ""
+    for char in unicodedata.normalize("NFD", name):
+        run = run + char if unicodedata.category(char) in ("Mn", "Me") else ""
+        if len(run) > MAX_MARKS or len(set(run)) < len(run):
+            return True
+    return False
 
 
 def _is_hidden(char: str) -> bool:

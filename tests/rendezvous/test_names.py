@@ -21,6 +21,10 @@ from rendezvous.contract.names import MAX_NAME_BYTES, MAX_NAME_LENGTH, canonical
         "日本のテスト Bob",
         "カー",
         "가나 x",
+        "Nguyễn Thị",
+        "שָׁלוֹם",
+        "ที่นี่",
+        "हिन्दी",
     ],
 )
 def test_names_of_any_script_stay_as_they_are(name: str) -> None:
@@ -51,6 +55,9 @@ def test_other_ways_to_write_a_name_become_one(text: str, name: str) -> None:
         ("\u3164", "invisible"),
         ("\ud800", "invisible"),
         ("\u0301a", "accent"),
+        ("x\u0300\u0301\u0302\u0303\u0304", "heaps"),
+        ("a\u0325\u0325", "heaps"),
+        ("\u0645\u06cc\u200c\u062e\u0648", "invisible"),  # the half-space of Persian
         ("x" * 33, "at most"),
         ("x" * 10_000, "at most"),
         ("\ufdfa" * 5, "at most"),

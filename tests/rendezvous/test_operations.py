@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,6 +91,10 @@ def test_a_log_in_json_is_an_object_on_each_line_and_names_nobody(tmp_path: Path
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
         requests.get(f"{url}/user?id=somebody", headers={"X-Forwarded-For": "192.0.2.7"}, timeout=PATIENCE)
+        requests.get(f"{url}/socket.io/?EIO=1", timeout=PATIENCE)  # which the library complains of, in its own form
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), PATIENCE) as sock:
+            sock.sendall(b"somebody\r\n\r\n")
+            assert sock.recv(4096)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
         process.stdout.close()

@@ -114,6 +114,35 @@ def test_a_body_that_breaks_off_or_has_a_strange_coding_is_refused(rendezvous: R
         assert (status, value["error"]["code"], headers["connection"]) == (expected, "bad_request", "close")
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"GARBAGE\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/9.1\r\n\r\n", 505, "bad_request"),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431, "too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"\r\nX: ".join([b"y" * 4000] * 20) + b"\r\n\r\n", 431, "too_large"),
+        (b"POST /signup HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n", 400, "bad_request"),
+        (b"POST /signup HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400, "bad_request"),
+        (b"POST /signup HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400, "bad_request"),
+        (
+            b"POST /signup HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_request_is_answered_in_json_too(
+    rendezvous: Rendezvous, request_bytes: bytes, status: int, code: str
+) -> None:
+    with connected(rendezvous) as sock:
+        sock.sendall(request_bytes)
+        answered, headers, value = answer(sock)
+    assert (answered, value["error"]["code"], headers["connection"]) == (status, code, "close")
+    assert value["error"]["message"].endswith(".")
+
+
 def test_the_address_that_a_trusted_proxy_names_is_the_one_that_is_limited(rendezvous: Rendezvous) -> None:
     def post(forwarded: str) -> int:
         headers = {"X-Forwarded-For": forwarded}
