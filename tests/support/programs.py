@@ -60,6 +60,7 @@ class Program:
         self._heard = threading.Condition()
         self._silent = True
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -74,7 +75,9 @@ class Program:
             return "\n".join(self._lines)
 
     def start(self) -> None:
-        """Start it, without waiting for anything."""
+        """Start it, without waiting for anything but the last words of its life before."""
+        if self._reader is not None:
+            self._reader.join(STOP_SECONDS)
         self._process = subprocess.Popen(
             self.command,
             cwd=ROOT,
@@ -88,7 +91,8 @@ class Program:
         with self._heard:
             self._lines.append(f"--- {self.name}: started as {self._process.pid}")
             self._silent = False
-        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
 
     def wait_for_line(self, what: str, seconds: float = PATIENCE) -> re.Match[str]:
         """Wait until it has said something that matches, since its last start; return the match."""
@@ -96,8 +100,16 @@ class Program:
             begun = max(index for index, line in enumerate(self._lines) if line.startswith("--- "))
             self._heard.wait_for(lambda: self._silent or self._find(what, begun) is not None, seconds)
             found = self._find(what, begun)
+        if found is None and not self._silent:
+            self._show_where_it_stands()
         assert found is not None, f"{self.name} did not say {what!r}, but:\n{self.log}"
         return found
+
+    def _show_where_it_stands(self) -> None:
+        """End it so that it writes into its log what it was doing."""
+        self.send(signal.SIGABRT)
+        with self._heard:
+            self._heard.wait_for(lambda: self._silent, STOP_SECONDS)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Wait until it ends; return its exit status."""
@@ -282,4 +294,5 @@ def environment() -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if not name.startswith("TMGE_")}
     if given.pop("PYTHONDONTWRITEBYTECODE", None):
         given["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
+    given["PYTHONFAULTHANDLER"] = "1"
     return given
