@@ -45,7 +45,7 @@ class Settings:
     log_level: str = "info"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one sentence."""
 
     def error(self, message: str) -> NoReturn:
@@ -81,16 +81,17 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
     )
 
 
-def _build_parser(environment: Mapping[str, str]) -> _Parser:
-    parser = _Parser(
+def _build_parser(environment: Mapping[str, str]) -> Parser:
+    parser = Parser(
         prog="agent",
         allow_abbrev=False,
         description="Exchange quotes and pictures with people who also said yes.",
-        epilog="`agent invite` prints a link that invites others to you.",
+        epilog="Commands: `agent invite` prints a link that invites others to you; users, connect, ask-quote, "
+        "ask-image, requests, accept and reject use an agent that runs (`agent users --help`).",
     )
     add = parser.add_argument
-    add("--port", type=_port, default=DEFAULT_PAGE_PORT, metavar="N", help="the page (5050)")
-    add("--peer-port", type=_port, metavar="N", help="UDP and TCP for peers (random, remembered)")
+    add("--port", type=port_number, default=DEFAULT_PAGE_PORT, metavar="N", help="the page (5050)")
+    add("--peer-port", type=port_number, metavar="N", help="UDP and TCP for peers (random, remembered)")
     add("--name", type=_name, metavar="NAME", help="sign up under this name by itself")
     add(
         "--rendezvous",
@@ -116,7 +117,8 @@ def _build_parser(environment: Mapping[str, str]) -> _Parser:
     return parser
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """Read a port, as argparse wants it."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535 and len(text) <= 5):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
     return int(text)
@@ -167,7 +169,7 @@ def _address(text: str) -> str:
 
 
 def _host_and_port(text: str) -> str:
-    host, colon, port = text.lower().rpartition(":")
+    host, colon, number = text.lower().rpartition(":")
     if not colon or not _HOST.fullmatch(host):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
-    return f"{host}:{_port(port)}"
+    return f"{host}:{port_number(number)}"
