@@ -16,8 +16,9 @@ from typing import Final, TypeGuard
 
 from agent.directory_belief import Belief, tell
 from agent.directory_live import LiveConnection, SessionLost
+from agent.directory_servers import RelayTicket, Servers
 from agent.directory_signing import Identity, signed_farewell, signed_signup
-from agent.directory_wire import CONNECT_SECONDS, Refused, Wire
+from agent.directory_wire import CONNECT_SECONDS, Json, Refused, Wire
 from agent.ledger import Evidence, Ledger
 from agent.person import Person
 from agent.protocol.errors import UsageError
@@ -29,6 +30,9 @@ from rendezvous.contract.statement import Statement
 _ANXIOUS: Final = 2.0
 """Seconds between heartbeats while the rendezvous cannot reach its store."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
+_SOON: Final = 2.0
+"""Seconds that whoever asks for a ticket waits for a live connection that is being made."""
+_TICKET_CODES: Final = {"unknown_person": "unknown_person", "limit": "limit", "unavailable": "rendezvous_down"}
 _MOVE_SPREAD: Final = 0.3
 """Seconds over which agents come back that were sent elsewhere together."""
 
@@ -40,8 +44,8 @@ class Directory:
     and before.
 
     `on_status` hears `connecting`, `up` or `down` with a sentence whenever one of them changes; `on_presence` hears of
-    people who are watched, `on_evidence` of what the rendezvous cannot have signed honestly. All are called from the
-    directory's threads, and must not wait for it.
+    people who are watched, `on_evidence` of what the rendezvous cannot have signed honestly, `on_ticket` of tickets
+    that others have asked for. All are called from the directory's threads, and must not wait for it.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Directory:
         on_presence: Callable[[Person], None],
         on_status: Callable[[str, str], None],
         on_evidence: Callable[[Evidence], None],
+        on_ticket: Callable[[RelayTicket], None] = lambda ticket: None,
         visibility: str = "listed",
+        direct: bool = False,
     ) -> None:
         self._wire = Wire(url)
         self._identity = identity
@@ -64,7 +70,10 @@ class Directory:
         self._on_presence = on_presence
         self._on_status = on_status
         self._on_evidence = on_evidence
+        self._on_ticket = on_ticket
         self._visibility = visibility
+        self._direct = direct
+        self._reach: Json = {}
         self.code = ""  # what the rendezvous wants of newcomers
         self._status: tuple[str, str] | None = None
         self._wanted: tuple[str, int] | None = None
@@ -73,6 +82,8 @@ class Directory:
         self._allowed: list[bytes] = []
         self._allowing = threading.Event()
         self._former: LiveConnection | None = None
+        self._current: LiveConnection | None = None
+        self._connected = threading.Event()
         self._claiming = threading.Lock()
         self._pause = _FIRST_PAUSE
         self._stopping = False
@@ -94,6 +105,11 @@ class Directory:
     def code_required(self) -> bool:
         """Say whether the rendezvous takes newcomers with a code only."""
         return self._belief.code_required
+
+    @property
+    def servers(self) -> Servers:
+        """Return the STUN servers and relays of the rendezvous, as it said last."""
+        return self._belief.servers
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -213,13 +229,35 @@ class Directory:
         if seconds and self.name is not None and self._visibility != "listed":
             self._allowing.wait(seconds)
 
+    def publish_reach(self, reach: Json) -> None:
+        """Let others know what stands in front of this agent: `{mapping, filtering, udp, ipv6}`."""
+        self._reach = reach
+        self._wake.set()
+
+    def ticket(self, name: str) -> RelayTicket:
+        """Ask for a ticket to somebody who is online; they get theirs. UsageError `unreachable`, `rendezvous_down`."""
+        self._connected.wait(_SOON)
+        live = self._current
+        if live is None:
+            raise self._wire.down()
+        try:
+            return self._belief.ticket(live.call("ticket", {"peer": name}), name, self._identity.key)
+        except SessionLost:
+            raise self._wire.down("does not know this agent any more, which signs up again") from None
+        except Refused as refused:
+            raise UsageError(_TICKET_CODES.get(refused.code, "unreachable"), refused.message) from None
+        except ValueError as error:
+            raise self._wire.down(f"gave a ticket that cannot be used: {error}") from None
+
     def _claim(self, name: str, port: int) -> None:
         """Sign up with a signature over everything, and keep the session."""
         with self._claiming:
             try:
                 audience = self._belief.audience()
                 seq = self._next_seq()
-                fields = signed_signup(self._identity, name, port, self._visibility, self.code, seq, audience)
+                fields = signed_signup(
+                    self._identity, name, port, self._visibility, self.code, self._direct, seq, audience
+                )
                 answer = self._wire.post("/signup", fields)
                 statement = self._belief.statement(answer.get("statement"))
             except Refused as refused:
@@ -263,15 +301,19 @@ class Directory:
         if token is None:
             return
         wire = self._wire
-        live = LiveConnection(wire, token, self._heard, self._wake.set)
+        live = LiveConnection(wire, token, {"presence": self._heard, "ticket": self._handed}, self._wake.set)
         self._leave_former()
         try:
+            self._current = live
+            self._connected.set()
             self._live(live, token)
             if self._stopping:
                 live.call("goodbye", {})
             elif self._token is not None and self._wire is wire:
                 self._former = live  # closed when the next one stands, so that nobody sees us go
         finally:
+            self._current = None
+            self._connected.clear()
             if self._former is not live:
                 live.close()
 
@@ -285,6 +327,7 @@ class Directory:
         self._pause = _FIRST_PAUSE
         watched: list[str] = []
         allowed: list[bytes] | None = None if self._visibility != "listed" else []
+        reach: Json = {}
         next_beat = time.monotonic() + HEARTBEAT
         self._tell_signed_up()
         while not self._stopping and token == self._token:
@@ -302,19 +345,26 @@ class Directory:
                     watched = self._watched
                     for person in self._belief.people(live.call("watch", {"names": watched}).get("people")):
                         tell(self._on_presence, person)
-                if time.monotonic() >= next_beat:
-                    live.call("heartbeat", {})
+                if time.monotonic() >= next_beat or reach != self._reach:
+                    reach = self._reach
+                    live.call("heartbeat", {"reach": reach} if reach else {})
                     next_beat = time.monotonic() + HEARTBEAT
                     self._tell_signed_up()
             except Refused as refused:
                 self._tell("down", refused.message)
-                watched, allowed = [], None
+                watched, allowed, reach = [], None, self._reach
                 next_beat = time.monotonic() + _ANXIOUS
             self._sleep(next_beat - time.monotonic())
 
     def _heard(self, value: object) -> None:
         for person in self._belief.people([value]):
             tell(self._on_presence, person)
+
+    def _handed(self, value: object) -> None:
+        try:
+            tell(self._on_ticket, self._belief.ticket(value, None, self._identity.key))
+        except (ValueError, UsageError) as error:
+            log.warning("the rendezvous handed over a ticket that cannot be used: %s", error)
 
     def _cope(self, error: UsageError) -> None:
         if error.code not in ("name_taken", "bad_request"):

@@ -1,6 +1,7 @@
 """How far one rendezvous is believed: as far as it has signed, with the key that it had when it was first met.
 
-Used by `directory.py`. What it stated goes into the ledger; what cannot be true together is told.
+Used by `directory.py`. What it stated goes into the ledger; what cannot be true together is told. Of its servers it may
+say what it likes: they see sealed packets, and addresses that it sees itself.
 """
 
 import logging
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from agent.directory_servers import RelayTicket, Servers, read_servers, read_ticket
 from agent.directory_wire import Refused, Wire
 from agent.ledger import Evidence, Ledger, changed_sentence
 from agent.person import Person, read_person
@@ -24,6 +26,7 @@ class Belief:
     def __init__(self, wire: Wire, ledger: Ledger, on_evidence: Callable[[Evidence], None]) -> None:
         self._wire, self._ledger, self._on_evidence = wire, ledger, on_evidence
         self.code_required = False
+        self.servers = Servers()
 
     def audience(self) -> bytes:
         """Ask the rendezvous for its key, which every sign-up there must name; it must be the one that it was."""
@@ -36,6 +39,7 @@ class Belief:
         except (ValueError, Refused):
             raise self._wire.down("is not a TMGE rendezvous") from None
         self._ledger.meet(self._wire.url, server)
+        self.servers = read_servers(answer, self._wire.host)
         return server
 
     def person(self, value: object) -> Person:
@@ -61,6 +65,11 @@ class Belief:
             return self._check(read_statement(value))
         except ValueError as error:
             raise self._wire.down(f"cannot be believed: {error}") from None
+
+    def ticket(self, value: object, peer: str | None, holder: bytes) -> RelayTicket:
+        """Read a ticket for `holder`, about `peer` or whom it names; ValueError for what does not hold."""
+        server = self._ledger.server(self._wire.url) or self.audience()
+        return read_ticket(value, peer, holder, server, self._wire.host)
 
     def _check(self, statement: Statement) -> Statement:
         server = self._ledger.server(self._wire.url) or self.audience()

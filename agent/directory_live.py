@@ -4,7 +4,7 @@ Used by `directory.py`.
 Owns the connection alone; when to open one, and what to say on it, is the directory's business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import socketio
@@ -28,7 +28,7 @@ class SessionLost(Exception):
 
 
 class LiveConnection:
-    """An open connection; making one opens it. `close` at the end, whatever happened.
+    """An open connection; making one opens it. `close` at the end, whatever happened. `heard` takes events by name.
 
     Making and calling raise SessionLost, UsageError `rendezvous_down`, and Refused with the code of
     the rendezvous.
@@ -38,7 +38,7 @@ class LiveConnection:
         self,
         wire: Wire,
         token: str,
-        on_presence: Callable[[object], None],
+        heard: Mapping[str, Callable[[object], None]],
         on_end: Callable[[], None],
     ) -> None:
         self._wire = wire
@@ -51,7 +51,8 @@ class LiveConnection:
             request_timeout=_SECONDS,
             websocket_extra_options=_WEBSOCKET,
         )
-        self._client.on("presence", lambda value=None, *_: on_presence(value))
+        for event, listener in heard.items():
+            self._client.on(event, lambda value=None, *_, listener=listener: listener(value))
         self._client.on("move", self._move)
         self._client.on("connect_error", self._refused)
         self._client.on("disconnect", lambda *_: on_end())

@@ -27,9 +27,11 @@ class Identity(Protocol):
 
 
 def signed_signup(
-    identity: Identity, name: str, port: int, visibility: str, code: str, seq: int, audience: bytes
+    identity: Identity, name: str, port: int, visibility: str, code: str, direct: bool, seq: int, audience: bytes
 ) -> Json:
-    """Return a sign-up; `code` is what the rendezvous wants of newcomers, if it does."""
+    """Return a sign-up; `code` is what the rendezvous wants of newcomers, if it does; `direct`: whoever sees us at the
+    rendezvous may see our address there.
+    """
     fields: Json = {
         "username": name,
         "port": port,
@@ -37,6 +39,7 @@ def signed_signup(
         "box_signature": to_text(identity.box_signature(name)),
         "visibility": visibility,
         **({"code": code} if code else {}),
+        **({"direct": True} if direct else {}),
     }
     return _signed(identity, SIGNUP_CONTEXT, fields, seq, audience)
 

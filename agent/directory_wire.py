@@ -53,7 +53,7 @@ class Wire:
         if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
             raise _bad_url(url)
         self.url = f"{parts.scheme}://{parts.netloc}"
-        self._host = host or ""
+        self.host = host or ""
         self._port = port
         self._secure = parts.scheme == "https"
 
@@ -74,7 +74,7 @@ class Wire:
 
     def _call(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Json:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=CONNECT_SECONDS)
+        connection = kind(self.host, self._port, timeout=CONNECT_SECONDS)
         try:
             connection.request(method, target, body, headers)
             response = connection.getresponse()

@@ -17,6 +17,11 @@ from rendezvous.contract.names import canonical
 from rendezvous.contract.statement import Statement, read_statement
 
 _LATEST: Final = 2**53
+_LONGEST_RELAY: Final = 300
+_MOST_WORDS: Final = 12
+_LONGEST_WORD: Final = 24
+
+Words = dict[str, str | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,9 @@ class Person:
 
     Where `box_key` is given, `key` has signed it for this name. A page of the list has neither `box_key` nor an address
     nor a `statement`, the rendezvous' signed word; where there is one, it is about the same keys, and its signature is
-    still to be checked. Without a `key`: nobody, or nobody for us.
+    still to be checked. Without a `key`: nobody, or nobody for us. There is a `host` for who is `direct` alone: has
+    chosen that whoever sees them may see their address. `relay` is where their agent can be sent to, HOST:PORT;
+    `same_network`: the rendezvous sees them at our own address.
     """
 
     name: str
@@ -37,6 +44,10 @@ class Person:
     port: int | None
     last_seen: int | None
     statement: Statement | None = None
+    direct: bool = False
+    relay: str | None = None
+    reach: Words | None = None
+    same_network: bool = False
 
     @property
     def fingerprint(self) -> str | None:
@@ -71,6 +82,10 @@ def read_person(value: object) -> Person:
         port=_integer(value, "port", 1, 65535),
         last_seen=_integer(value, "last_seen", 0, _LATEST),
         statement=_statement(value, name, key, box_key),
+        direct=value.get("direct") is True,
+        relay=_relay(value),
+        reach=_reach(value.get("reach")),
+        same_network=value.get("same_network") is True,
     )
 
 
@@ -82,6 +97,22 @@ def _statement(value: Mapping[object, object], name: str, key: bytes | None, box
     if (statement.name, statement.key, statement.box_key, statement.released) != (name, key, box_key, False):
         raise ValueError(f"what it has signed about {name} is something else than what it says")
     return statement
+
+
+def _relay(value: Mapping[object, object]) -> str | None:
+    relay = value.get("relay")
+    return relay if isinstance(relay, str) and 0 < len(relay) <= _LONGEST_RELAY and relay.isprintable() else None
+
+
+def _reach(value: object) -> Words | None:
+    """Read the words that an agent says of itself through the rendezvous; `forecast.py` knows what they mean."""
+    if not isinstance(value, Mapping) or len(value) > _MOST_WORDS:
+        return None
+    return {str(name)[:_LONGEST_WORD]: word for name, word in value.items() if _is_word(word)}
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, bool) or (isinstance(word, str) and word.isascii() and len(word) <= _LONGEST_WORD)
 
 
 def _bytes(value: Mapping[object, object], field: str, length: int) -> bytes | None:

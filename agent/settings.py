@@ -20,6 +20,7 @@ from agent.invite import read_invite
 DEFAULT_PAGE_PORT: Final = 5050
 DEFAULT_RENDEZVOUS: Final = "http://127.0.0.1:8000"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
 
 
@@ -43,6 +44,9 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()
     open_browser: bool = True
     log_level: str = "info"
+    no_candidates: tuple[Network, ...] = ()
+    direct: bool = False
+    lan: bool = True
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,6 +82,9 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
         allow_hosts=tuple(dict.fromkeys(given.allow_host)),
         open_browser=not given.no_browser,
         log_level=given.log_level,
+        no_candidates=given.no_candidates,
+        direct=given.direct,
+        lan=not given.no_lan,
     )
 
 
@@ -112,6 +119,10 @@ def _build_parser(environment: Mapping[str, str]) -> Parser:
         metavar="HOST:PORT",
         help="accept this Host and its Origin too (repeatable)",
     )
+    left_out = "networks whose addresses no peer is told"
+    add("--no-candidates", type=_networks, default=(), metavar="CIDR[,CIDR]", help=left_out)
+    add("--direct", action="store_true", help="let strangers see this machine's address, and reach it without a relay")
+    add("--no-lan", action="store_true", help="neither be found in this local network, nor look for others there")
     add("--no-browser", action="store_true", help="do not open the page in a browser")
     add("--log-level", choices=LOG_LEVELS, default="info", help="how much to say (info)")
     return parser
@@ -166,6 +177,14 @@ def _address(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an address of this machine, such as 127.0.0.1 or 0.0.0.0"
         ) from None
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(","))
+    except ValueError:
+        example = "networks such as 10.0.0.0/8 or fd00::/8, with commas between them"
+        raise argparse.ArgumentTypeError(f"{text!r} is not of that form: name {example}") from None
 
 
 def _host_and_port(text: str) -> str:

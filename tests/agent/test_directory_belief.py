@@ -175,3 +175,21 @@ def test_someone_without_keys_is_a_person_without_a_fingerprint() -> None:
     person = read_person({"username": "bob", "online": False, "key": None})
     assert person == Person("bob", None, None, None, False, None, None, None)
     assert person.fingerprint is None
+
+
+def test_what_an_agent_says_of_its_network_is_taken_as_words() -> None:
+    words = {"mapping": "independent", "filtering": "port", "udp": True, "ipv6": False}
+    person = read_person(card(reach=words, relay=":3478", direct=True, same_network=True))
+    assert (person.reach, person.relay, person.direct, person.same_network) == (words, ":3478", True, True)
+
+
+@pytest.mark.parametrize("reach", [None, [], "open", {str(number): True for number in range(99)}])
+def test_what_are_no_words_is_left_out(reach: object) -> None:
+    person = read_person(card(reach=reach, relay=5, direct="yes", same_network=1))
+    assert (person.reach, person.relay, person.direct, person.same_network) == (None, None, False, False)
+
+
+def test_a_word_that_is_none_is_left_out() -> None:
+    assert read_person(card(reach={"mapping": ["x"], "udp": None, "filtering": "x" * 99, "ipv6": True})).reach == {
+        "ipv6": True
+    }

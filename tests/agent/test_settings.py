@@ -1,5 +1,6 @@
 """The flags of the agent: what they mean, and that wrong usage is one sentence and status 2."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ def test_every_flag_is_understood() -> None:
     given = (
         "--port 5051 --peer-port 6000 --name بهار --rendezvous http://meet.test:8000/ --data /d "
         "--page-host 0.0.0.0 --allow-host Localhost:5001 --allow-host [::1]:5002 "
-        "--allow-host localhost:5001 --no-browser --log-level debug"
+        "--allow-host localhost:5001 --no-browser --log-level debug "
+        "--no-candidates 10.9.8.7/8,fd00::/8 --direct --no-lan"
     )
     assert parse_settings(given.split(), {}) == Settings(
         page_port=5051,
@@ -28,6 +30,9 @@ def test_every_flag_is_understood() -> None:
         allow_hosts=("localhost:5001", "[::1]:5002"),
         open_browser=False,
         log_level="debug",
+        no_candidates=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        direct=True,
+        lan=False,
     )
 
 
@@ -83,6 +88,7 @@ def test_the_flag_counts_before_the_environment() -> None:
         ("--page-host", "evil.test"),
         *[("--allow-host", text) for text in ("a", "a:", ":1", "a:0", "a b:1", "http://a:1", "a/:1")],
         ("--log-level", "loud"),
+        *[("--no-candidates", text) for text in ("", ",", "10.0.0.0/33", "10/8", "lan", "10.0.0.0/8,")],
         ("--no-such-flag", "x"),
         ("--por", "5050"),
     ],

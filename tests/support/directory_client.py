@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.directory import Directory
+from agent.directory_servers import RelayTicket
 from agent.ledger import Evidence, Ledger
 from agent.person import Person
 from agent.protocol.errors import UsageError
@@ -28,6 +29,7 @@ class Client:
     presence: Heard[Person] = field(default_factory=Heard)
     status: Heard[tuple[str, str]] = field(default_factory=Heard)
     evidence: Heard[Evidence] = field(default_factory=Heard)
+    tickets: Heard[RelayTicket] = field(default_factory=Heard)
     folder: "tempfile.TemporaryDirectory[str]" = field(default_factory=tempfile.TemporaryDirectory)
     ledger: Ledger = field(init=False)
     directory: Directory = field(init=False)
@@ -42,6 +44,7 @@ class Client:
             on_presence=self.presence,
             on_status=lambda status, sentence: self.status((status, sentence)),
             on_evidence=self.evidence,
+            on_ticket=self.tickets,
             visibility=self.visibility,
         )
 
