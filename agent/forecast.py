@@ -46,12 +46,25 @@ class Reach:
         return {"mapping": mapping, "filtering": filtering, "udp": self.udp, "ipv6": self.ipv6, "mapped": self.mapped}
 
 
+NOTHING_TOLD: Final = Reach()
+
+
+class Obstacle(Enum):
+    """Why somebody cannot be reached at all."""
+
+    RENDEZVOUS = "ours does not reach the rendezvous"
+    OFFLINE = "they are not online"
+    RELAY = "only a relay could help, and it does not work"
+    KEY = "they have no key"
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What will be, and a sentence why."""
 
     path: Path
     because: str
+    obstacle: Obstacle | None = None
 
     def as_json(self) -> dict[str, str]:
         """Return the value of the local contract."""
@@ -114,16 +127,18 @@ def forecast(
     if same_network and (online or not rendezvous):
         return Forecast("direct", f"You and {name} are in the same network.")
     if not rendezvous:
-        return Forecast("unreachable", "Your agent does not reach the rendezvous, which is where people meet.")
+        because = "Your agent does not reach the rendezvous, which is where people meet."
+        return Forecast("unreachable", because, Obstacle.RENDEZVOUS)
     if not online:
-        return Forecast("unreachable", f"{name} is not online.")
+        return Forecast("unreachable", f"{name} is not online.", Obstacle.OFFLINE)
     ours, other = side_of(mine), side_of(theirs)
     if mine.ipv6 and theirs.ipv6 and Side.BLOCKED not in (ours, other):
         return Forecast("direct", "Both of you have IPv6, which needs no address translation.")
     path = TABLE[ours, other]
     because = _direct(ours, other, name) if path == "direct" else _relayed(ours, other, name)
     if path == "relayed" and not relay:
-        return Forecast("unreachable", f"{because} Only a relay could help, and that of the rendezvous does not work.")
+        because += " Only a relay could help, and that of the rendezvous does not work."
+        return Forecast("unreachable", because, Obstacle.RELAY)
     return Forecast(path, because)
 
 

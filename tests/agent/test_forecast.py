@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from agent.forecast import TABLE, Forecast, Reach, Side, forecast, side_of
+from agent.forecast import TABLE, Forecast, Obstacle, Reach, Side, forecast, side_of
 from agent.protocol.candidates import Filtering, Mapping, Nat
 
 NETWORKS = {
@@ -108,10 +108,12 @@ def test_a_port_that_a_router_has_opened_lets_the_other_in() -> None:
 
 def test_nobody_is_reached_without_a_rendezvous_or_while_offline_or_where_the_only_way_is_a_broken_relay() -> None:
     away = forecast("Bob", reach("none"), reach("none"), rendezvous=False)
-    assert away == Forecast("unreachable", "Your agent does not reach the rendezvous, which is where people meet.")
-    assert forecast("Bob", reach("none"), reach("none"), online=False) == Forecast("unreachable", "Bob is not online.")
+    because = "Your agent does not reach the rendezvous, which is where people meet."
+    assert away == Forecast("unreachable", because, Obstacle.RENDEZVOUS)
+    offline = forecast("Bob", reach("none"), reach("none"), online=False)
+    assert offline == Forecast("unreachable", "Bob is not online.", Obstacle.OFFLINE)
     broken = forecast("Bob", reach("blocked"), reach("none"), relay=False)
-    assert broken.path == "unreachable"
+    assert (broken.path, broken.obstacle) == ("unreachable", Obstacle.RELAY)
     assert "the rendezvous does not work" in broken.because
     assert forecast("Bob", reach("none"), reach("none"), relay=False).path == "direct"
 

@@ -1,0 +1,209 @@
+"""The connection doctor: how this person and another are connected, what was tried, and what would help.
+
+Puts together what the core, the relays, the directory and the forecast know; decides nothing. The sentences are
+`diagnosis`'s. Used by `member` for the local contract, and by `view` and `people` for what stands beside each name.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent.diagnosis import Case, Tried, advise, milliseconds, network, sentence, written
+from agent.forecast import NOTHING_TOLD, Forecast, Obstacle, Reach, forecast
+from agent.protocol.candidates import Candidate, Nat, PathKind
+from agent.protocol.packet import Address
+
+Value = dict[str, Any]
+
+
+class Report(Protocol):
+    """What the core knows of a session, or of the last one; times in seconds of its clock."""
+
+    @property
+    def kind(self) -> PathKind | None: ...
+    @property
+    def address(self) -> Address | None: ...
+    @property
+    def rtt(self) -> float: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def since(self) -> float: ...
+    @property
+    def nat(self) -> Nat: ...
+    @property
+    def here(self) -> Sequence[Tried]: ...
+    @property
+    def there(self) -> Sequence[Tried]: ...
+
+
+class RelayStatus(Protocol):
+    """A binding at a relay; `left` in bytes, `rtt` in seconds."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def kind(self) -> PathKind: ...
+    @property
+    def server(self) -> Address: ...
+    @property
+    def left(self) -> int | None: ...
+    @property
+    def rtt(self) -> float | None: ...
+    @property
+    def bound(self) -> bool: ...
+
+
+class Core(Protocol):
+    """The core, as far as the doctor asks it."""
+
+    def report(self, key: bytes) -> Report | None: ...
+    def in_session(self, key: bytes) -> bool: ...
+    def is_opening(self, key: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """This agent's own situation; `relay`: the rendezvous' relay works, as far as is known."""
+
+    reach: Reach
+    candidates: tuple[Candidate, ...] = ()
+    rendezvous: bool = True
+    relay: bool = True
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """What the directory says of the other."""
+
+    name: str
+    key: bytes | None
+    online: bool
+    reach: Reach = NOTHING_TOLD
+    same_network: bool = False
+
+
+class Doctor:
+    """Tells how people are connected."""
+
+    def __init__(
+        self,
+        core: Core,
+        relays: Callable[[], Sequence[RelayStatus]],
+        here: Callable[[], Here],
+        now: Callable[[], float],
+    ) -> None:
+        self._core, self._relays, self._here, self._now = core, relays, here, now
+
+    def beside(self, there: There) -> Value:
+        """Return what stands beside a name: `path`, the kind of the path in use or None, and the `forecast`."""
+        report = self._report(there.key)
+        path = None if report is None or report.kind is None else report.kind.value
+        return {"path": path, "forecast": self._forecast(self._here(), there).as_json()}
+
+    def examine(self, there: There) -> Value:
+        """Return the value of `get_doctor`."""
+        here, report = self._here(), self._report(there.key)
+        last = report or (None if there.key is None else self._core.report(there.key))
+        theirs = _with_nat(there.reach, last)
+        told = self._forecast(here, there)
+        now = self._now()
+        case = Case(
+            there.name, here.reach, theirs, told, here.port,
+            report.kind if report else None,
+            now - report.since if report else 0.0,
+            report.loss if report else 0.0,
+            last.here if last else (),
+            last.there if last else (),
+        )  # fmt: skip
+        return {
+            "forecast": told.as_json(),
+            "connection": self._connection(there.key),
+            "mine": _network_value(here.reach),
+            "theirs": _network_value(theirs) if theirs != NOTHING_TOLD else None,
+            "path": _path(report, now),
+            "tried": _tried(case, here.candidates),
+            "relay": self._relay(there.key),
+            "advice": advise(case),
+        }
+
+    def _forecast(self, here: Here, there: There) -> Forecast:
+        if there.key is None:
+            because = f"{there.name} has signed up without a key: nobody can reach them safely."
+            return Forecast("unreachable", because, Obstacle.KEY)
+        return forecast(
+            there.name,
+            here.reach,
+            there.reach,
+            online=there.online or self._core.in_session(there.key),
+            same_network=there.same_network,
+            rendezvous=here.rendezvous,
+            relay=here.relay,
+        )
+
+    def _report(self, key: bytes | None) -> Report | None:
+        """Return what is known of an open session."""
+        return self._core.report(key) if key is not None and self._core.in_session(key) else None
+
+    def _connection(self, key: bytes | None) -> str:
+        if key is None:
+            return "none"
+        return "open" if self._core.in_session(key) else "opening" if self._core.is_opening(key) else "none"
+
+    def _relay(self, key: bytes | None) -> Value | None:
+        bound = [one for one in self._relays() if one.key == key and one.bound]
+        return relay_value(bound[0]) if bound else None
+
+
+def relay_value(status: RelayStatus) -> Value:
+    """Return a binding at a relay as the page sees it."""
+    rtt = None if status.rtt is None else milliseconds(status.rtt)
+    server = None if status.server[0] == "websocket" else written(status.server)
+    return {"kind": status.kind.value, "server": server, "left": status.left, "rtt": rtt}
+
+
+def candidate_value(candidate: Candidate) -> Value:
+    """Return one of our own addresses as the page sees it."""
+    return {"found": candidate.found.name.lower(), "address": written(candidate.address)}
+
+
+def _network_value(reach: Reach) -> Mapping[str, object]:
+    return {**reach.words(), "sentence": network(reach)}
+
+
+def _with_nat(reach: Reach, report: Report | None) -> Reach:
+    """Take what the peer itself has told over what the directory says."""
+    if report is None or report.nat == Nat():
+        return reach
+    return Reach(report.nat, True if reach.udp is None else reach.udp, reach.ipv6, reach.mapped)
+
+
+def _path(report: Report | None, now: float) -> Value | None:
+    if report is None or report.kind is None:
+        return None
+    value = {
+        "kind": report.kind.value,
+        "rtt": milliseconds(report.rtt),
+        "loss": round(report.loss, 4),
+        "since": time.time() - (now - report.since),
+    }
+    if report.address is None or report.kind.relayed:
+        return value
+    return value | {"address": written(report.address)}
+
+
+def _tried(case: Case, ours: Sequence[Candidate]) -> list[Value]:
+    values = []
+    for side, here, several in (("here", True, case.here), ("there", False, case.there)):
+        for one in several:
+            value = {
+                "side": side,
+                "found": one.found.name.lower(),
+                "address": written(one.address),
+                "outcome": one.outcome,
+                "sentence": sentence(one, case.name, ours, here=here),
+            }
+            values.append(value if one.rtt is None else value | {"rtt": milliseconds(one.rtt)})
+    return values
