@@ -9,8 +9,9 @@ from typing import Final
 from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.events import Event, RequestChanged
+from agent.protocol.liveness import SILENCE
 from agent.protocol.request import TABLE, Kind, Move, Phase, Side, Verb, last_word, side_of
-from agent.protocol.session import SILENCE, Session
+from agent.protocol.session import Session
 from agent.protocol.transfer import Image, ReceiveTransfer, SendTransfer, Source
 
 GRACE: Final = SILENCE + 15  # seconds for the other side's last word: it comes, or first the session ends

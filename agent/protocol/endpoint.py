@@ -8,42 +8,31 @@ which session a datagram belongs to, how sessions begin and end, and who is know
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from agent.protocol import handshake, packet
 from agent.protocol import messages as m
 from agent.protocol.attempt import Attempt
-from agent.protocol.book import Gift, Request
 from agent.protocol.card import Card, HandshakeError, LocalIdentity
+from agent.protocol.closing import CloseCode
 from agent.protocol.consent import Consent
 from agent.protocol.doorkeeper import Doorkeeper
 from agent.protocol.errors import Drop, PeerError, UsageError
 from agent.protocol.events import Event, SessionClosed, SessionOpened
 from agent.protocol.openings import Openings
 from agent.protocol.packet import Address, Datagrams
-from agent.protocol.request import Kind, Verb
 from agent.protocol.sealing import Opener, Sealer
-from agent.protocol.session import CloseCode, Session
-from agent.protocol.transfer import Image, Sink
+from agent.protocol.session import Session
+from agent.protocol.verbs import Progress, Verbs
+
+__all__ = ["Endpoint", "Progress"]
 
 UNPROVEN_SECONDS: Final = 10.0
 _RESPONSE_ID: Final = slice(9, 16)
 _COOKIE_ID: Final = slice(2, 9)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the transfer of a picture is. `bytes` are those that are verified, or acknowledged at the giver."""
-
-    bytes: int
-    total: int
-    rtt: float  # seconds
-    loss: float  # 0 to 1
-    address: Address
-
-
-class Endpoint:
+class Endpoint(Verbs):
     """One agent's end of the peer protocol.
 
     `start` counts this agent's starts, and is kept on disk by the caller; `connected` are the keys of the people that
@@ -80,54 +69,6 @@ class Endpoint:
         """Learn where a peer can be reached; call it before a verb that may have to open a session."""
         self._openings.meet(key, addresses)
 
-    def ask(
-        self, id: bytes, kind: Kind, peer: Card, lifetime: int, wish: str, now: float, offer: Gift | None = None
-    ) -> None:
-        """Ask `peer` for a connection, a quote or a picture, or offer it one. `lifetime` is in whole seconds.
-
-        UsageError `not_connected`, `limit`, `bad_request`. What becomes of it: RequestMade, RequestChanged.
-        """
-        verb = Verb.ASK if offer is None else Verb.OFFER
-        self._consent.make(id, kind, verb, peer, lifetime, wish, offer, now)
-
-    def answer(self, id: bytes, accept: bool, gift: Gift | None, reason: str, now: float) -> None:
-        """Say yes or no to a peer's request; `gift` is what leaves. UsageError."""
-        self._consent.answer(id, accept, gift, reason, now)
-
-    def cancel(self, id: bytes, now: float) -> None:
-        """Take back a request or stop its transfer, on either side. UsageError."""
-        self._consent.cancel(id, now)
-
-    def fail(self, id: bytes, reason: str, now: float) -> None:
-        """End a request because this side cannot go on; `reason` is a sentence for the other person."""
-        self._consent.fail(id, reason, now)
-
-    def fetch_image(self, id: bytes, sink: Sink, have: Sequence[int], now: float) -> None:
-        """After ImageAccepted: fetch the picture into `sink`, without the chunks of indices `have`."""
-        self._consent.fetch_image(id, sink, have, now)
-
-    def restore_image(
-        self, id: bytes, verb: Verb, peer: Card, made_here: bool, image: Image, gift: Gift | None, now: float
-    ) -> None:
-        """After a restart, go on with a picture that was on its way; next, at the receiver: `fetch_image`."""
-        self._consent.restore(id, verb, peer, made_here, image, gift, now)
-
-    def image_kept(self, id: bytes, now: float) -> bool:
-        """After ImageArrived: say that the picture is kept. False if the request ended meanwhile."""
-        return self._consent.arrived(id, now)
-
-    def quote_arrived(self, id: bytes, now: float) -> bool:
-        """Say that a quote is here, by the text link or inside the session. False if it was here before."""
-        return self._consent.arrived(id, now)
-
-    def quote_inside(self, id: bytes, now: float) -> None:
-        """After QuoteAccepted, at the receiver: the text link does not work, send it inside the session."""
-        self._consent.quote_inside(id, now)
-
-    def disconnect_from(self, peer: Card, now: float) -> None:
-        """End the connection with a peer."""
-        self._consent.disconnect(peer, now)
-
     def close(self, now: float) -> None:
         """Say goodbye to all peers: the agent stops. Next: `datagrams_to_send`, once."""
         for session in list(self._sessions.values()):
@@ -143,14 +84,6 @@ class Endpoint:
 
     # --- questions ---
 
-    def find(self, id: bytes) -> Request | None:
-        """Return an open request, to look at."""
-        return self._consent.book.find(id)
-
-    def is_connected(self, key: bytes) -> bool:
-        """Tell whether both said yes to a connection."""
-        return key in self._consent.connected
-
     def in_session(self, key: bytes) -> bool:
         """Tell whether packets flow with this peer now."""
         return self.session_with(key) is not None
@@ -159,20 +92,6 @@ class Endpoint:
         """Ask a peer whether it is still there, because somebody says that it is not; after 4 s it counts as gone."""
         for session in self._of_peer.get(key, []):
             session.doubt(now)
-
-    def progress(self, id: bytes) -> Progress | None:
-        """Tell how far a transfer is; None if there is none."""
-        request = self._consent.book.find(id)
-        if request is None or request.session is None or request.image is None:
-            return None
-        session, total = request.session, request.image.size
-        address = session.path.address
-        if request.incoming is not None:
-            done = request.incoming.verified_bytes()
-            return Progress(done, total, session.rtt, session.loss(sending=False), address)
-        assert request.outgoing is not None
-        done = max(0, total - (request.outgoing.total - request.outgoing.arrived_bytes))
-        return Progress(done, total, session.rtt, session.loss(sending=True), address)
 
     # --- the five doors ---
 
@@ -211,7 +130,7 @@ class Endpoint:
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
         sessions = self._sessions.values()
-        times = [s.timeout() if s.may_send else s.heard + UNPROVEN_SECONDS for s in sessions]
+        times = [s.timeout() if s.may_send else s.life.heard + UNPROVEN_SECONDS for s in sessions]
         times += self._openings.timeouts(self._interrupted())
         if (deadline := self._consent.timeout()) is not None:
             times.append(deadline)
@@ -225,10 +144,10 @@ class Endpoint:
         self._openings.reopen(self._interrupted(), self.name, now)
         for session in list(self._sessions.values()):
             if self._consent.book.with_peer(session.peer.key):
-                session.needed = now
+                session.life.needed = now
             if session.may_send:
                 session.handle_timeout(now)
-            elif now >= session.heard + UNPROVEN_SECONDS:
+            elif now >= session.life.heard + UNPROVEN_SECONDS:
                 session.closed = (CloseCode.LOST, "")
             self._look_after(session, now)
 

@@ -7,18 +7,18 @@ Used by `endpoint` alone.
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
-from math import inf
 from typing import Final
 
 from agent.protocol import frames
 from agent.protocol.acks import Received
+from agent.protocol.closing import CloseCode
 from agent.protocol.congestion import Controller
 from agent.protocol.contents import NOTHING, Content, ControlBytes, MtuProbe, Pieces
 from agent.protocol.control import ControlIn, ControlOut
 from agent.protocol.errors import PeerError
 from agent.protocol.handshake import Established
 from agent.protocol.keys import EPOCH_SHIFT
+from agent.protocol.liveness import Liveness
 from agent.protocol.messages import Message
 from agent.protocol.mtu import BLACK_HOLE_TIMEOUTS
 from agent.protocol.pacing import Pacer, burst_bytes
@@ -28,35 +28,7 @@ from agent.protocol.recovery import Recovery
 from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch_limit
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
-KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
-KEEPALIVE_BUSY: Final = 0.25  # likewise, while a transfer should be coming in: a NAT may have forgotten us
-SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
-DOUBT: Final = 4.0  # seconds, where the rendezvous says that it is gone: probes have gone out several times by then
-IDLE: Final = 120.0  # seconds without need of the session after which it is closed
 EPOCH: Final = 1 << EPOCH_SHIFT
-
-
-class CloseCode(Enum):
-    """Why a session ended, as it stands in a CLOSE frame."""
-
-    DONE = 0  # nothing more to say
-    LEAVING = 1  # the agent stops
-    BROKEN = 2  # the peer broke the protocol
-    LOST = 3  # never sent: the peer fell silent
-    REPLACED = 4  # never sent: the peer began a new session
-
-    def sentence(self, name: str) -> str:
-        """Say to a person what became of the session with `name`."""
-        return _ENDED[self].format(name=name)
-
-
-_ENDED: Final = {
-    CloseCode.DONE: "The session was closed.",
-    CloseCode.LEAVING: "{name} went offline.",
-    CloseCode.BROKEN: "{name}'s agent did not understand this one.",
-    CloseCode.LOST: "{name} does not answer any more.",
-    CloseCode.REPLACED: "{name}'s agent was started anew.",
-}
 
 
 class Session:
@@ -80,8 +52,7 @@ class Session:
         self.touched: set[int] = set()  # transfers that took bytes since the endpoint last looked
         self.proven = False  # the peer has shown that it holds the keys
         self.closed: tuple[CloseCode, str] | None = None
-        self.heard = now
-        self.needed = now  # when somebody last had use for the session
+        self.life = Liveness(now)
         self._sealer, self._opener, self._random = sealer, opener, random
         self.word_in = header_word(established.local_connection_id)
         self._word = header_word(established.remote_connection_id)
@@ -91,8 +62,6 @@ class Session:
         self._control_in = ControlIn()
         self._messages: deque[Message] = deque()
         self._ping = True  # the first packet proves that we hold the keys
-        self._pinged = now
-        self._doubted = -inf
         self._paced_until: float | None = None
         self._next_name = 1
         self.initiated = False  # we began it: the response has proven the peer
@@ -104,7 +73,7 @@ class Session:
     def say(self, message: Message, now: float) -> None:
         """Send a message, reliably and in order."""
         self.control.queue(message)
-        self.needed = now
+        self.life.needed = now
 
     def take_messages(self) -> list[Message]:
         """Return the messages that arrived since the last call, in order."""
@@ -155,7 +124,7 @@ class Session:
         """
         opened = self._opener.open(view, size, self.word_in, self.established.receive, self._received)
         if opened.run or opened.others:
-            self.proven, self.heard = True, now
+            self.proven, self.life.heard = True, now
             newest = self._received.largest
             self._read_run(opened, address, now)
             for number, plain in opened.others:
@@ -298,7 +267,7 @@ class Session:
         content = Pieces(transfer, batch.offset, batch.offset + batch.length, size - PIECE_OVERHEAD)
         recovery.sent(first, batch.packets, size, content, now)
         self._pacer.spent(len(batch.data))
-        self.needed = now
+        self.life.needed = now
         return Datagrams(self.path.address, batch.data, size)
 
     def _to_repeat(self) -> int | None:
@@ -331,7 +300,7 @@ class Session:
 
     def timeout(self) -> float:
         """Return when `handle_timeout` must be called at the latest."""
-        times = [self._ping_at(), self._silent_at(), self.needed + IDLE]
+        times = [self.life.ask_at(self._fetches()), self.life.gone_at(), self.life.idle_at()]
         for time in (
             self._received.deadline,
             self._recovery.timeout(),
@@ -345,27 +314,21 @@ class Session:
 
     def doubt(self, now: float) -> None:
         """Ask whether the peer is there, and do not wait long for an answer: somebody says that it is gone."""
-        self._ping, self._doubted = True, now
+        self._ping = True
+        self.life.doubt(now)
 
-    def _ping_at(self) -> float:
-        """Return when the peer is asked whether it is there, unless it is heard before."""
-        busy = any(not transfer.complete for transfer in self.receiving.values())
-        return max(self.heard, self._pinged) + (KEEPALIVE_BUSY if busy else KEEPALIVE)
-
-    def _silent_at(self) -> float:
-        """Return when the peer counts as gone unless it is heard before."""
-        if self.heard < self._doubted:
-            return min(self.heard + SILENCE, self._doubted + DOUBT)
-        return self.heard + SILENCE
+    def _fetches(self) -> bool:
+        return any(not transfer.complete for transfer in self.receiving.values())
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due: losses, probes, the question whether the peer is there, and the end."""
         self._recovery.handle_timeout(now)
         if self._recovery.timeouts >= BLACK_HOLE_TIMEOUTS and self.path.mtu.size > SMALLEST_DATAGRAM:
             self.path.mtu.black_hole(now)
-        if now >= self._silent_at():
+        if now >= self.life.gone_at():
             self.closed = (CloseCode.LOST, "")
-        elif now >= self.needed + IDLE:
+        elif now >= self.life.idle_at():
             self.closed = (CloseCode.DONE, "")
-        elif now >= self._ping_at():
-            self._ping, self._pinged = True, now
+        elif now >= self.life.ask_at(self._fetches()):
+            self._ping = True
+            self.life.asked(now)

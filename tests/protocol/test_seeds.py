@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from agent.protocol.book import Gift, ImageGift, QuoteGift
+from agent.protocol.closing import CloseCode
 from agent.protocol.errors import UsageError
 from agent.protocol.events import RequestMade, SessionClosed
 from agent.protocol.request import Kind, Phase
-from agent.protocol.session import CloseCode
 from tests.support.pair import ADDRESSES, Memory, Pair, Person, picture
 
 SEEDS = range(int(os.environ.get("TMGE_SEEDS", "60")))

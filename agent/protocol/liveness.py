@@ -1,0 +1,45 @@
+"""Whether the peer of a session is still there: when to ask it, when it counts as gone, when nobody needs it any more.
+
+Used by `session` alone.
+"""
+
+from math import inf
+from typing import Final
+
+KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
+KEEPALIVE_BUSY: Final = 0.25  # likewise, while a transfer should be coming in: a NAT may have forgotten us
+SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
+DOUBT: Final = 4.0  # seconds, where the rendezvous says that it is gone: probes have gone out several times by then
+IDLE: Final = 120.0  # seconds without need of the session after which it is closed
+
+
+class Liveness:
+    """When a peer was heard, and what follows from that."""
+
+    def __init__(self, now: float) -> None:
+        self.heard = now
+        self.needed = now  # when somebody last had use for the session
+        self._asked = now
+        self._doubted = -inf
+
+    def doubt(self, now: float) -> None:
+        """Wait less long for the next packet: somebody says that the peer is gone."""
+        self._doubted = now
+
+    def asked(self, now: float) -> None:
+        """Note that the peer is asked whether it is there."""
+        self._asked = now
+
+    def ask_at(self, busy: bool) -> float:
+        """Return when the peer is to be asked, unless it is heard before; `busy`: a transfer should be coming in."""
+        return max(self.heard, self._asked) + (KEEPALIVE_BUSY if busy else KEEPALIVE)
+
+    def gone_at(self) -> float:
+        """Return when the peer counts as gone unless it is heard before."""
+        if self.heard < self._doubted:
+            return min(self.heard + SILENCE, self._doubted + DOUBT)
+        return self.heard + SILENCE
+
+    def idle_at(self) -> float:
+        """Return when nobody will have needed the session for long enough to close it."""
+        return self.needed + IDLE
