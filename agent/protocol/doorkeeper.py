@@ -42,10 +42,17 @@ class Doorkeeper:
         self._answered: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # by attempt: response, connection id
 
     def answer(
-        self, packet: bytes, address: Address, name: str | None, sessions: Collection[bytes], now: float
+        self,
+        packet: bytes,
+        address: Address,
+        name: str | None,
+        sessions: Collection[bytes],
+        now: float,
+        welcome: Callable[[bytes], bool] = lambda key: True,
     ) -> Answer | None:
         """Answer an initiation, or nothing. `sessions` are the connection ids that are still alive.
 
+        `welcome` tells whether the owner of a key may learn that somebody is here: others get no answer at all.
         Under load, whoever has not shown a cookie gets one, and nothing else is done (WireGuard, section 5.4.7).
         """
         if name is None or not self._responder.accepts(packet):
@@ -63,6 +70,9 @@ class Doorkeeper:
             opening = self._responder.read(packet)
         except HandshakeError as error:
             self._drops[error.drop] += 1
+            return None
+        if not welcome(opening.peer.key):
+            self._drops[Drop.NOT_FOR_US] += 1
             return None
         if opening.counter <= self._counters.get(opening.peer.key, -1):
             self._drops[Drop.REPLAYED] += 1

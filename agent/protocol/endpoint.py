@@ -13,6 +13,7 @@ from typing import Final
 from agent.protocol import handshake, packet
 from agent.protocol import messages as m
 from agent.protocol.attempt import Attempt
+from agent.protocol.candidates import MOST_CANDIDATES, Candidate, Nat
 from agent.protocol.card import Card, HandshakeError, LocalIdentity
 from agent.protocol.closing import CloseCode
 from agent.protocol.consent import Consent
@@ -21,6 +22,8 @@ from agent.protocol.errors import Drop, PeerError, UsageError
 from agent.protocol.events import Event, SessionClosed, SessionOpened
 from agent.protocol.openings import Openings
 from agent.protocol.packet import Address, Datagrams
+from agent.protocol.ranking import Standing, relayed
+from agent.protocol.report import Outcome, Report, in_vain
 from agent.protocol.sealing import Opener, Sealer
 from agent.protocol.session import Session
 from agent.protocol.verbs import Progress, Verbs
@@ -28,6 +31,7 @@ from agent.protocol.verbs import Progress, Verbs
 __all__ = ["Endpoint", "Progress"]
 
 UNPROVEN_SECONDS: Final = 10.0
+REPORTS_KEPT: Final = 256
 _RESPONSE_ID: Final = slice(9, 16)
 _COOKIE_ID: Final = slice(2, 9)
 
@@ -36,7 +40,8 @@ class Endpoint(Verbs):
     """One agent's end of the peer protocol.
 
     `start` counts this agent's starts, and is kept on disk by the caller; `connected` are the keys of the people that
-    we are connected with, `counters` the last handshake counter of each key.
+    we are connected with, `counters` the last handshake counter of each key. `direct`: strangers who dial our address
+    are answered; else they must come through a relay, and whoever guesses an address learns nothing.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Endpoint(Verbs):
         counters: Mapping[bytes, int] | None = None,
     ) -> None:
         self.name = name
+        self.direct = True
         self._start = start
         self._random = random
         self._events: deque[Event] = deque()
@@ -60,6 +66,8 @@ class Endpoint(Verbs):
         self._sessions: dict[bytes, Session] = {}  # by our connection id
         self._of_peer: dict[bytes, list[Session]] = {}  # by key; proven, the last one is used
         self._starts: dict[bytes, int] = {}  # of peers with a session
+        self._ours = Standing()
+        self._reports: dict[bytes, Report] = {}  # of the last session, by key
         self._out: deque[Datagrams] = deque()
         self._turn = 0
 
@@ -68,6 +76,25 @@ class Endpoint(Verbs):
     def meet(self, key: bytes, addresses: Sequence[Address]) -> None:
         """Learn where a peer can be reached; call it before a verb that may have to open a session."""
         self._openings.meet(key, addresses)
+
+    def add_route(self, key: bytes, address: Address, now: float) -> None:
+        """Learn that a peer can be reached at this address now; what waits for a session with it goes there too."""
+        self._openings.add_route(key, address)
+
+    def drop_route(self, key: bytes, address: Address, now: float) -> None:
+        """Learn that a route is gone."""
+        self._openings.drop_route(key, address)
+
+    def set_candidates(self, candidates: Sequence[Candidate], nat: Nat, now: float) -> None:
+        """Learn where we can be reached, and what is in front of us; connected peers are told, inside sessions."""
+        self._ours = Standing(nat, tuple(candidates[:MOST_CANDIDATES]))
+
+    def network_changed(self, now: float) -> None:
+        """Try every path anew: this machine is in another network, or was asleep."""
+
+    def unsendable(self, address: Address, reason: str, now: float) -> None:
+        """Learn that datagrams to an address do not go: `blocked`, `unreachable` or `refused`. Ends nothing."""
+        self._openings.unsendable(address, Outcome(reason))
 
     def close(self, now: float) -> None:
         """Say goodbye to all peers: the agent stops. Next: `datagrams_to_send`, once."""
@@ -87,6 +114,24 @@ class Endpoint(Verbs):
     def in_session(self, key: bytes) -> bool:
         """Tell whether packets flow with this peer now."""
         return self.session_with(key) is not None
+
+    def needs(self, key: bytes) -> bool:
+        """Tell whether a route to this peer is of use: a session stands, is being opened, or is missed."""
+        return self.in_session(key) or self._openings.trying(key) or any(card.key == key for card in self.missed())
+
+    def missed(self) -> list[Card]:
+        """Return the peers that a session should be opened with, so that a transfer can go on."""
+        return [card for card in self._consent.interruption.waiting() if self.session_with(card.key) is None]
+
+    def report(self, key: bytes) -> Report | None:
+        """Tell how a peer is reached, or was at last, and what was tried; None where nothing was."""
+        session, attempt = self.session_with(key), self._openings.attempt_with(key)
+        if session is not None:
+            return session.report()
+        known = self._reports.get(key)
+        if attempt is None:
+            return known
+        return in_vain(attempt.tried(over=False), known)
 
     def doubt(self, key: bytes, now: float) -> None:
         """Ask a peer whether it is still there, because somebody says that it is not; after 4 s it counts as gone."""
@@ -131,7 +176,7 @@ class Endpoint(Verbs):
         """Return when `handle_timeout` must be called at the latest, or None."""
         sessions = self._sessions.values()
         times = [s.timeout() if s.may_send else s.life.heard + UNPROVEN_SECONDS for s in sessions]
-        times += self._openings.timeouts(self._interrupted())
+        times += self._openings.timeouts(self.missed())
         if (deadline := self._consent.timeout()) is not None:
             times.append(deadline)
         return min(times, default=None)
@@ -139,9 +184,10 @@ class Endpoint(Verbs):
     def handle_timeout(self, now: float) -> None:
         """Act on what is due. Too early or too often does no harm."""
         self._consent.handle_timeout(now)
-        for key in self._openings.expired(now):
-            self._give_up(key, "No answer came from {name}'s agent.", now)
-        self._openings.reopen(self._interrupted(), self.name, now)
+        for attempt in self._openings.expired(now):
+            self._remember(attempt.key, in_vain(attempt.tried(over=True), self._reports.get(attempt.key)))
+            self._give_up(attempt.key, attempt.in_vain, now)
+        self._openings.reopen(self.missed(), self.name, now)
         for session in list(self._sessions.values()):
             if self._consent.book.with_peer(session.peer.key):
                 session.life.needed = now
@@ -176,10 +222,6 @@ class Endpoint(Verbs):
 
     # --- beginning a session ---
 
-    def _interrupted(self) -> list[Card]:
-        """Return the peers to open a session with, so that a transfer can go on."""
-        return [card for card in self._consent.interruption.waiting() if self.session_with(card.key) is None]
-
     def _give_up(self, key: bytes, reason: str, now: float) -> None:
         waiting = self._openings.take_waiting(key)
         if self.session_with(key) is None:
@@ -205,7 +247,9 @@ class Endpoint(Verbs):
                 self.drops[Drop.KIND] += 1
 
     def _receive_initiation(self, data: bytes, address: Address, now: float) -> None:
-        answer = self._doorkeeper.answer(data, address, self.name, self._sessions.keys(), now)
+        known = self._consent.connected
+        welcome = (lambda key: True) if self.direct or relayed(address) else known.__contains__
+        answer = self._doorkeeper.answer(data, address, self.name, self._sessions.keys(), now, welcome)
         if answer is None:
             return
         self._out.append(Datagrams(address, answer.response, len(answer.response)))
@@ -216,12 +260,15 @@ class Endpoint(Verbs):
 
     def _receive_response(self, attempt: Attempt, data: bytes, address: Address, now: float) -> None:
         try:
-            established, rtt = attempt.receive_response(data, now)
+            established, rtt = attempt.receive_response(data, address, now)
         except HandshakeError as error:
+            attempt.note(address, Outcome.WRONG_KEY)
             self.drops[error.drop] += 1
             return
         self._openings.end(data[_RESPONSE_ID])
         if established.peer.key != attempt.key:
+            attempt.note(address, Outcome.WRONG_KEY)
+            self._remember(attempt.key, in_vain(attempt.tried(over=True), self._reports.get(attempt.key)))
             self._give_up(attempt.key, "Someone else answered in the place of {name}.", now)
             return
         session = Session(established, address, self._sealer, self._opener, self._random, now)
@@ -241,7 +288,7 @@ class Endpoint(Verbs):
         self._consent.interruption.resume(session, now)
         if session.counter is not None:
             self._doorkeeper.proved(key, session.counter)
-        self._events.append(SessionOpened(session.peer, session.path.address, session.counter))
+        self._events.append(SessionOpened(session.peer, session.path.address, session.counter, session.path.kind))
 
     # --- a session's life ---
 
@@ -272,6 +319,13 @@ class Endpoint(Verbs):
         except (OSError, UsageError) as error:
             self._broken_disk(session, error, now)
             return []
+
+    def _remember(self, key: bytes, report: Report) -> None:
+        """Keep what was tried with a peer, for the doctor; of as many peers as people look at."""
+        self._reports.pop(key, None)
+        self._reports[key] = report
+        if len(self._reports) > REPORTS_KEPT:
+            del self._reports[next(iter(self._reports))]
 
     def _broken_disk(self, session: Session, error: OSError | UsageError, now: float) -> None:
         """End the transfers of a session whose files cannot be read or written here."""
@@ -308,6 +362,7 @@ class Endpoint(Verbs):
         if len(others) == len(self._of_peer.get(key, [])):
             return  # it was never proven, or is gone already
         self._of_peer[key] = others
+        self._remember(key, session.report())
         if others:
             self._consent.interruption.session_ended(session, others[-1], now)
             return

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.protocol.candidates import PathKind
 from agent.protocol.card import Card
 from agent.protocol.packet import Address
 from agent.protocol.request import Kind, Phase, Verb
@@ -79,6 +80,17 @@ class SessionOpened:
     peer: Card
     address: Address
     counter: int | None
+    kind: PathKind
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Packets to this peer take another path now, or what is known of its kind has changed. `rtt` in seconds."""
+
+    peer: Card
+    kind: PathKind
+    address: Address
+    rtt: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,7 @@ Event = (
     | ImageAccepted
     | ImageArrived
     | SessionOpened
+    | PathChanged
     | SessionClosed
     | Connected
     | Disconnected

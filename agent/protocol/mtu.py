@@ -16,18 +16,19 @@ BLACK_HOLE_TIMEOUTS: Final = 3  # probe timeouts in a row with larger datagrams:
 
 
 class PathMtu:
-    """The search on one path; `size` is what may be sent now, in bytes of UDP payload."""
+    """The search on one path, up to `most`; `size` is what may be sent now, in bytes of UDP payload."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, most: int = LARGEST_DATAGRAM) -> None:
+        self._most = most
         self._begin(now)
 
     def _begin(self, at: float) -> None:
         self.size = SMALLEST_DATAGRAM
-        self._too_large = LARGEST_DATAGRAM + CLOSE_ENOUGH
-        self._trying = LARGEST_DATAGRAM
+        self._too_large = self._most + CLOSE_ENOUGH
+        self._trying = self._most
         self._losses = 0
         self._in_flight = False
-        self._again_at: float | None = at
+        self._again_at: float | None = at if self._most > self.size else None
 
     def take_probe(self, now: float) -> int | None:
         """Return the size of a probe that is to be sent now, or None."""

@@ -11,6 +11,8 @@ from agent.protocol.card import Card, HandshakeError, LocalIdentity
 from agent.protocol.handshake import Initiator
 from agent.protocol.messages import Message
 from agent.protocol.packet import CONNECTION_ID_SIZE, Address, Datagrams
+from agent.protocol.ranking import relayed
+from agent.protocol.report import Outcome
 
 START_SHIFT: Final = 32  # a handshake counter is the number of this agent's start, then a count from 0
 RETRY_FIRST, RETRY_LAST = 1.0, 30.0  # seconds between tries to go on with a transfer
@@ -25,29 +27,61 @@ class Openings:
         self._count = 0
         self._random = random
         self._addresses: dict[bytes, tuple[Address, ...]] = {}
+        self._routes: dict[bytes, list[Address]] = {}
         self._attempts: dict[bytes, Attempt] = {}  # by our connection id
         self._waiting: dict[bytes, list[tuple[Card, Message]]] = {}  # by key
         self._retries: dict[bytes, tuple[float, float]] = {}  # by key: when to try again, and the pause before that
 
     def meet(self, key: bytes, addresses: Sequence[Address]) -> None:
-        """Learn where a peer can be reached."""
+        """Learn where a peer can be reached; routes stay."""
         if self._addresses.get(key) != tuple(addresses):
             self._retries.pop(key, None)
         self._addresses[key] = tuple(addresses)
+        for address in addresses:
+            self._try_at(key, address)
+
+    def add_route(self, key: bytes, address: Address) -> None:
+        """Learn that a peer can be reached at this address now; an attempt under way sends there too."""
+        routes = self._routes.setdefault(key, [])
+        if address not in routes:
+            routes.append(address)
+            self._retries.pop(key, None)
+            self._try_at(key, address)
+
+    def drop_route(self, key: bytes, address: Address) -> None:
+        """Learn that a route is gone."""
+        routes = [route for route in self._routes.pop(key, []) if route != address]
+        if routes:
+            self._routes[key] = routes
+        for attempt in self._attempts.values():
+            if attempt.key == key:
+                attempt.drop(address)
+
+    def addresses(self, key: bytes) -> tuple[Address, ...]:
+        """Return all addresses at which a peer may be reached, as far as it is known."""
+        return tuple(dict.fromkeys((*self._addresses.get(key, ()), *self._routes.get(key, ()))))
 
     def seen_at(self, key: bytes, address: Address) -> None:
-        """Learn where a peer came from, unless it is known better."""
-        self._addresses.setdefault(key, (address,))
+        """Learn where a peer came from, unless it is known better; a binding at a relay does not last."""
+        if not relayed(address):
+            self._addresses.setdefault(key, (address,))
+
+    def _try_at(self, key: bytes, address: Address) -> None:
+        for attempt in self._attempts.values():
+            if attempt.key == key:
+                attempt.add(address)
 
     def trying(self, key: bytes) -> bool:
         """Tell whether an attempt is under way."""
-        return any(attempt.key == key for attempt in self._attempts.values())
+        return self.attempt_with(key) is not None
 
     def begin(self, peer: Card, name: str | None, now: float) -> str | None:
-        """Begin an attempt; return why that is not possible (`{name}` stands for the peer's), or None."""
-        addresses = self._addresses.get(peer.key, ())
-        if not addresses or name is None:
-            return "It is not known where {name} can be reached."
+        """Begin an attempt; return why that is not possible (`{name}` stands for the peer's), or None.
+
+        Where no address is known, it waits for one: a relay may yet be found.
+        """
+        if name is None:
+            return "You have not signed up: {name} could not know who asks."
         id = self._random(CONNECTION_ID_SIZE)
         counter = self._start << START_SHIFT | self._count
         self._count += 1
@@ -55,7 +89,7 @@ class Openings:
             initiator = Initiator(self._identity, name, peer.box_key, id, counter, self._random)
         except HandshakeError:
             return "The directory's key of {name} cannot be used."
-        self._attempts[id] = Attempt(initiator, peer.key, addresses, now)
+        self._attempts[id] = Attempt(initiator, peer.key, self.addresses(peer.key), now)
         return None
 
     def reopen(self, peers: Iterable[Card], name: str | None, now: float) -> None:
@@ -76,12 +110,21 @@ class Openings:
         """Forget an attempt: it has succeeded, or cannot."""
         self._attempts.pop(id, None)
 
-    def expired(self, now: float) -> list[bytes]:
-        """Forget the attempts whose time is up; return their peers' keys."""
-        late = [(id, attempt.key) for id, attempt in self._attempts.items() if now >= attempt.ends]
-        for id, _ in late:
+    def expired(self, now: float) -> list[Attempt]:
+        """Forget the attempts whose time is up, and return them."""
+        late = {id: attempt for id, attempt in self._attempts.items() if now >= attempt.ends}
+        for id in late:
             del self._attempts[id]
-        return [key for _, key in late]
+        return list(late.values())
+
+    def attempt_with(self, key: bytes) -> Attempt | None:
+        """Return the attempt to reach a peer that is under way, or None."""
+        return next((attempt for attempt in self._attempts.values() if attempt.key == key), None)
+
+    def unsendable(self, address: Address, outcome: Outcome) -> None:
+        """Note that datagrams to this address do not go."""
+        for attempt in self._attempts.values():
+            attempt.note(address, outcome)
 
     # --- what waits ---
 
@@ -115,4 +158,4 @@ class Openings:
         return [attempt.timeout() for attempt in self._attempts.values()] + pauses
 
     def _may_try(self, key: bytes) -> bool:
-        return bool(self._addresses.get(key)) and not self.trying(key)
+        return bool(self.addresses(key)) and not self.trying(key)

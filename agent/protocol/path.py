@@ -8,11 +8,17 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.protocol.mtu import PathMtu
-from agent.protocol.packet import Address
+from agent.protocol.packet import LARGEST_DATAGRAM, SMALLEST_DATAGRAM, Address
+from agent.protocol.ranking import Standing, kind_of, relayed
 
 CHALLENGE_SIZE: Final = 8
 CHALLENGE_INTERVAL: Final = 0.25  # seconds between tries
 CHALLENGE_TRIES: Final = 5
+
+
+def mtu_of(address: Address, now: float) -> PathMtu:
+    """Begin the search for the largest datagram; a relay's header must fit as well, so nothing is tried there."""
+    return PathMtu(now, SMALLEST_DATAGRAM if relayed(address) else LARGEST_DATAGRAM)
 
 
 class Path:
@@ -20,7 +26,9 @@ class Path:
 
     def __init__(self, address: Address, now: float) -> None:
         self.address = address
-        self.mtu = PathMtu(now)
+        self.kind = kind_of(address, Standing(), Standing())
+        self.since = now
+        self.mtu = mtu_of(address, now)
         self._candidate: Address | None = None
         self._challenge = b""
         self._tries = 0
@@ -51,8 +59,9 @@ class Path:
             return False
         elsewhere = self.address[0] != self._candidate[0]
         self.address, self._candidate = self._candidate, None
+        self.kind, self.since = kind_of(self.address, Standing(), Standing()), now
         if elsewhere:
-            self.mtu = PathMtu(now)
+            self.mtu = mtu_of(self.address, now)
         return elsewhere
 
     def take_response(self) -> tuple[Address, bytes] | None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from agent.protocol import frames
 from agent.protocol.acks import Received
+from agent.protocol.candidates import Nat
 from agent.protocol.closing import CloseCode
 from agent.protocol.congestion import Controller
 from agent.protocol.contents import NOTHING, Content, ControlBytes, MtuProbe, Pieces
@@ -24,7 +25,9 @@ from agent.protocol.mtu import BLACK_HOLE_TIMEOUTS
 from agent.protocol.pacing import Pacer, burst_bytes
 from agent.protocol.packet import OVERHEAD, SMALLEST_DATAGRAM, Address, Datagrams, header_word
 from agent.protocol.path import Path
+from agent.protocol.ranking import relayed
 from agent.protocol.recovery import Recovery
+from agent.protocol.report import Report
 from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch_limit
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
@@ -53,6 +56,7 @@ class Session:
         self.proven = False  # the peer has shown that it holds the keys
         self.closed: tuple[CloseCode, str] | None = None
         self.life = Liveness(now)
+        self.began_relayed = relayed(address)
         self._sealer, self._opener, self._random = sealer, opener, random
         self.word_in = header_word(established.local_connection_id)
         self._word = header_word(established.remote_connection_id)
@@ -108,6 +112,11 @@ class Session:
         if not sending:
             return self._received.loss()
         return self._recovery.bytes_lost / self._recovery.bytes_sent if self._recovery.bytes_sent else 0.0
+
+    def report(self) -> Report:
+        """Tell how the peer is reached, and what was tried."""
+        path, loss = self.path, max(self.loss(sending=True), self.loss(sending=False))
+        return Report(path.kind, path.address, self.rtt, loss, path.since, Nat(), (), (), self.began_relayed)
 
     def close_packet(self, code: CloseCode, reason: str) -> Datagrams:
         """Return the one packet that tells the peer that the session has ended."""

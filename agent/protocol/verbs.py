@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.protocol.book import Gift, Request
+from agent.protocol.candidates import PathKind
 from agent.protocol.card import Card
 from agent.protocol.consent import Consent
 from agent.protocol.packet import Address
@@ -23,6 +24,7 @@ class Progress:
     rtt: float  # seconds
     loss: float  # 0 to 1
     address: Address
+    path: PathKind
 
 
 class Verbs:
@@ -92,10 +94,10 @@ class Verbs:
         if request is None or request.session is None or request.image is None:
             return None
         session, total = request.session, request.image.size
-        address = session.path.address
+        path = session.path
         if request.incoming is not None:
             done = request.incoming.verified_bytes()
-            return Progress(done, total, session.rtt, session.loss(sending=False), address)
+            return Progress(done, total, session.rtt, session.loss(sending=False), path.address, path.kind)
         assert request.outgoing is not None
         done = max(0, total - (request.outgoing.total - request.outgoing.arrived_bytes))
-        return Progress(done, total, session.rtt, session.loss(sending=True), address)
+        return Progress(done, total, session.rtt, session.loss(sending=True), path.address, path.kind)
