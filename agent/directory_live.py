@@ -10,17 +10,10 @@ from typing import Any, Final
 import socketio
 from socketio.exceptions import SocketIOError
 
-from agent.directory_wire import BoundedWebSocket, Json, Refused, Wire, read_error
+from agent.directory_wire import WEBSOCKET_OPTIONS, Json, Refused, Wire, read_error
 
 _SECONDS: Final = 5.0
 """For each answer of the rendezvous."""
-
-
-_WEBSOCKET: Final[dict[str, object]] = {
-    "class_": BoundedWebSocket,
-    "http_no_proxy": ["*"],  # no proxies
-    "suppress_origin": True,  # only browsers have one
-}
 
 
 class SessionLost(Exception):
@@ -49,7 +42,7 @@ class LiveConnection:
             reconnection=False,
             handle_sigint=False,
             request_timeout=_SECONDS,
-            websocket_extra_options=_WEBSOCKET,
+            websocket_extra_options=WEBSOCKET_OPTIONS,
         )
         for event, listener in heard.items():
             self._client.on(event, lambda value=None, *_, listener=listener: listener(value))

@@ -134,6 +134,13 @@ class BoundedWebSocket(websocket.WebSocket):
         self.frame_buffer = _BoundedFrames(self._recv, False)
 
 
+WEBSOCKET_OPTIONS: Final[dict[str, Any]] = {
+    "class_": BoundedWebSocket,
+    "http_no_proxy": ["*"],  # no proxies
+    "suppress_origin": True,  # only browsers have one
+}
+
+
 class _BoundedFrames(frame_buffer):
     def recv_header(self) -> None:
         super().recv_header()
