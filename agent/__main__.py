@@ -204,8 +204,17 @@ def _announce(settings: Settings, folder: DataFolder, access: Access, opened: co
         print(link, flush=True)
         for host in settings.allow_hosts:
             print(f"http://{host}/?token={access.token}", flush=True)
-    if settings.open_browser:
+    if settings.terminal:
+        eventlet.spawn(_run_terminal, folder)
+    elif settings.open_browser:
         _open_browser(f"{url}?code={access.new_code()}")
+
+
+def _run_terminal(folder: DataFolder) -> None:
+    """Have the person use the agent in a process of its own on this terminal; with it the agent stops."""
+    with contextlib.suppress(OSError):
+        subprocess.Popen([sys.executable, "-m", "agent.terminal", str(folder.path)]).wait()
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _open_browser(url: str) -> None:

@@ -158,10 +158,11 @@ def _requests(client: LocalClient, given: argparse.Namespace) -> Said:
 def open_requests(client: LocalClient) -> list[Value]:
     """Return the open requests, those that wait for this person first."""
     entries = [entry for entry in client.requests.values() if entry["phase"] in ("waiting", "accepted", "transferring")]
-    return sorted(entries, key=lambda entry: (not _waits_for_me(entry), entry["created_at"]))
+    return sorted(entries, key=lambda entry: (not waits_for_me(entry), entry["created_at"]))
 
 
-def _waits_for_me(entry: Value) -> bool:
+def waits_for_me(entry: Value) -> bool:
+    """Tell whether a request is this person's to answer."""
     return bool(entry["direction"] == "in" and entry["phase"] == "waiting")
 
 
@@ -189,7 +190,7 @@ def _answer(client: LocalClient, given: argparse.Namespace) -> Said:
 
 def find_waiting(client: LocalClient, wanted: str) -> Value:
     """Return the one request that waits for an answer, by the beginning of its number or its peer; UsageError."""
-    waiting = [entry for entry in client.requests.values() if _waits_for_me(entry)]
+    waiting = [entry for entry in client.requests.values() if waits_for_me(entry)]
     by_number = len(wanted) >= _SHORTEST
     found = [entry for entry in waiting if by_number and entry["request"].startswith(wanted.lower())]
     found = found or [entry for entry in waiting if entry["peer"].casefold() == wanted.casefold()]

@@ -5,10 +5,12 @@ people but those about an agent that is not there. Used by `commands`, `terminal
 """
 
 import contextlib
+import json
+import secrets
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -64,7 +66,7 @@ class LocalClient:
         with contextlib.suppress(SocketIOError, OSError):
             self._client.disconnect()
 
-    def call(self, name: str, **arguments: Any) -> Value:
+    def call(self, name: str, /, **arguments: Any) -> Value:
         """Make a call without the arguments that are None; UsageError where the agent says no or is gone."""
         given = {word: value for word, value in arguments.items() if value is not None}
         try:
@@ -97,14 +99,33 @@ class LocalClient:
 
     def media(self, url: str) -> bytes:
         """Fetch a finished picture; UsageError where that does not work."""
-        wanted = urllib.request.Request(self._base + url, headers={"Authorization": f"Bearer {self._token}"})
+        return self._fetch(url)
+
+    def upload(self, path: Path) -> Value:
+        """Add a picture to the collection; UsageError as the agent says, OSError where the file cannot be read."""
+        edge = secrets.token_hex(16)
+        head = f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="picture"\r\n\r\n'.encode()
+        body = head + path.read_bytes() + f"\r\n--{edge}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={edge}"
+        value: Value = json.loads(self._fetch("/library/images", body, {"Content-Type": kind}))
+        return value
+
+    def _fetch(self, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+        """Make one HTTP request of the contract; UsageError where it is refused or does not work."""
+        credential = {"Authorization": f"Bearer {self._token}"}
+        wanted = urllib.request.Request(self._base + url, body, credential | dict(headers or {}))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(wanted, timeout=_SECONDS) as answer:
                 data: bytes = answer.read()
                 return data
-        except (urllib.error.URLError, OSError) as problem:
-            raise UsageError("unreachable", f"The picture could not be fetched from the agent: {problem}.") from None
+        except urllib.error.HTTPError as refused:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                error = json.loads(refused.read())["error"]
+                raise UsageError(error["code"], error["message"]) from None
+            raise UsageError("bad_request", f"The agent refused: {refused.reason}.") from None
+        except OSError as problem:
+            raise UsageError("unreachable", f"The agent could not be asked: {problem}.") from None
 
     def _take(self, event: str, value: Any = None) -> None:
         with self._news:
@@ -113,6 +134,11 @@ class LocalClient:
                 self.requests |= {entry["request"]: entry for entry in value["requests"]}
             elif event == "request":
                 self.requests[value["request"]] = value
+            elif event == "people":
+                changed = {person["name"]: person for person in value}
+                known = {person["name"]: person for person in self.state["people"]}
+                contacts = {name: person for name, person in changed.items() if name in known or person["connected"]}
+                self.state = self.state | {"people": list((known | contacts).values())}
             self._news.notify_all()
         for listener in self._listeners:
             listener(event, value)

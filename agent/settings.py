@@ -43,6 +43,7 @@ class Settings:
     page_host: str | None = None
     allow_hosts: tuple[str, ...] = ()
     open_browser: bool = True
+    terminal: bool = False
     log_level: str = "info"
     no_candidates: tuple[Network, ...] = ()
     direct: bool = False
@@ -80,8 +81,9 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
         data=given.data,
         page_host=given.page_host,
         allow_hosts=tuple(dict.fromkeys(given.allow_host)),
-        open_browser=not given.no_browser,
-        log_level=given.log_level,
+        open_browser=not given.no_browser and not given.terminal,
+        terminal=given.terminal,
+        log_level=given.log_level or ("warning" if given.terminal else "info"),
         no_candidates=given.no_candidates,
         direct=given.direct,
         lan=not given.no_lan,
@@ -124,7 +126,8 @@ def _build_parser(environment: Mapping[str, str]) -> Parser:
     add("--direct", action="store_true", help="let strangers see this machine's address, and reach it without a relay")
     add("--no-lan", action="store_true", help="neither be found in this local network, nor look for others there")
     add("--no-browser", action="store_true", help="do not open the page in a browser")
-    add("--log-level", choices=LOG_LEVELS, default="info", help="how much to say (info)")
+    add("--terminal", action="store_true", help="use it here, in a text menu, instead of in a browser")
+    add("--log-level", choices=LOG_LEVELS, help="how much to say (info)")
     return parser
 
 
