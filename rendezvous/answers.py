@@ -1,7 +1,13 @@
 """What the rendezvous says, as JSON values: people and errors. Used by `routes.py` and `events.py`."""
 
+from typing import Final
+
 from rendezvous.contract.encoding import to_text
 from rendezvous.people import Person
+from rendezvous.proxies import network_of
+
+TELL_EVERY_HOST: Final = True
+"""Whether the address of a person is told whatever they chose."""
 
 
 class Refused(Exception):
@@ -31,16 +37,30 @@ def entry(person: Person) -> dict[str, object]:
     }
 
 
-def card(person: Person, server: bytes) -> dict[str, object]:
-    """Return everything that may be known of one person, with the server's signed word on it."""
+def card(person: Person, server: bytes, asker: str = "") -> dict[str, object]:
+    """Return everything that may be known of one person, with the server's signed word on it, by whoever asks from an
+    address.
+    """
+    where = {"host": person.host} if person.direct or TELL_EVERY_HOST else {}
     return entry(person) | {
         "box_key": to_text(person.box_key),
         "box_signature": to_text(person.box_signature),
         "seq": person.seq,
-        "host": person.host,
+        **where,
         "port": person.port,
+        "direct": person.direct,
+        "relay": person.relay or None,
+        "reach": person.reach.as_json() if person.reach is not None else None,
+        "same_network": same_network(person, asker),
         "statement": person.statement(server).as_json(),
     }
+
+
+def same_network(person: Person, asker: str) -> bool:
+    """Tell whether a person is here, and is seen from where the asker is: one address, or one /64 of IPv6. It is said
+    of those alone whom everybody may find.
+    """
+    return bool(asker) and person.online and person.listed and network_of(person.host) == network_of(asker)
 
 
 def gone(name: str) -> dict[str, object]:

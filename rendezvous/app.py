@@ -59,7 +59,7 @@ def create_app(settings: Settings, store: Store) -> Flask:
     routes.register(app, store, authority)
     code_required = bool(settings.signup_code)
     app.extensions["code"] = Code(settings.signup_code, store, counts)
-    app.config["TMGE_ABOUT"] = {"code_required": code_required, "stun_ports": settings.stun_ports}
+    app.config["TMGE_ABOUT"] = {"code_required": code_required, **_places(settings)}
     Status(store, authority, show_people=settings.show_people, code_required=code_required).register(app)
     # No allowed origins are named: a page from anywhere else is refused.
     socketio = LimitedSocketIO(
@@ -77,3 +77,10 @@ def create_app(settings: Settings, store: Store) -> Flask:
     socketio.start_background_task(counts.share_for_ever, socketio.sleep)
     app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app
+
+
+def _places(settings: Settings) -> dict[str, object]:
+    """Return where STUN and the relay of this machine are, HOST:PORT; an empty host is the rendezvous' own."""
+    ports, relay = settings.stun_ports, settings.relay_address
+    stun = [{"address": relay or f":{ports[0]}", "second_port": ports[1] if len(ports) > 1 else None}] if ports else []
+    return {"stun_ports": ports, "stun": stun, "relay": [relay] if relay else []}

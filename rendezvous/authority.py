@@ -45,12 +45,19 @@ class Authority:
         """Return our word on a claim, for the times that the store finds."""
         return self.signed(claim.statement(claimed, at, self.key))
 
-    def tickets(self, asker: bytes, other: bytes) -> list[tuple[Ticket, bytes]]:
-        """Return a ticket for each of two identities, and the secret that belongs to it."""
+    @property
+    def relay(self) -> str:
+        """Return the HOST:PORT of the relay here; empty where there is none."""
+        return self._relay
+
+    def tickets(self, asker: bytes, other: bytes, relay: str = "") -> list[tuple[Ticket, bytes]]:
+        """Return a ticket for each of two identities, and the secret that belongs to it, for a relay that this server
+        has said is one of its own (the one here, where it is not said).
+        """
         id, expires = secrets.token_bytes(ID_SIZE), int(time.time()) + TICKET_SECONDS
         made = []
         for side in Side:
-            ticket = Ticket(id, side, asker, other, self._relay, expires, TICKET_BYTES)
+            ticket = Ticket(id, side, asker, other, relay or self._relay, expires, TICKET_BYTES)
             ticket = ticket.signed(self._signer().sign(ticket.message()))
             made.append((ticket, self.secret_of(ticket)))
         return made

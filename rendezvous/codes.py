@@ -10,8 +10,9 @@ from flask import current_app
 
 from rendezvous.answers import Refused
 from rendezvous.contract.presence import looker
-from rendezvous.limits import Limits, network_of
+from rendezvous.limits import Limits
 from rendezvous.people import Claim
+from rendezvous.proxies import network_of
 from rendezvous.store import Store
 
 

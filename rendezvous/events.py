@@ -10,17 +10,18 @@ too, but waits up to a minute before it looks for a Redis that was away.
 | event | argument | answer |
 |---|---|---|
 | connect | auth `{token}` | refused: `unauthorized` (sign up again) or `unavailable` (try again) |
-| heartbeat | – | `{ok: true}`, or `{ok: false, error}` with those codes; buys 45 s |
+| heartbeat | `{reach?}` (`contract/presence.py`) | `{ok: true}`, or `{ok: false, error}` with those codes; buys 45 s |
 | watch | `{names: […]}` | `{ok: true, people: […]}`: from now on these names, and no others |
 | allow | `{lookers: […]}` | `{ok: true}`: who may find a person that is not listed (`contract/presence.py`) |
 | introduce | as `contract/introduction.py` has it | `{ok: true}`: handed on, not answered |
-| ticket | `{peer}` | `{ok: true, ticket, secret}`; the peer is told its own (`contract/ticket.py`) |
+| ticket | `{peer}` | `{ok: true, ticket, secret}` for the peer's home relay; the peer is told its own |
 | goodbye | – | `{ok: true}`; offline at once |
 | presence (to the agent) | – | one person, as `GET /user` says it; `key` null: nobody any more, for this watcher |
 | introduction (to the agent) | – | what `introduce` was given |
 | ticket (to the agent) | – | `{peer, ticket, secret}`: the name of who asked, and what is for this side |
 
-Whom an agent may not see is answered as nobody: `unknown_person`. `not_online`: seen, but not here.
+Whom an agent may not see is answered as nobody: `unknown_person`. `not_online`: seen, but not here. `no_relay`: there
+is none, neither where the peer is nor here. Tickets are as `contract/ticket.py` has them.
 """
 
 import logging
@@ -38,7 +39,7 @@ from rendezvous.batches import MOST, Batches
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.introduction import read_introduction
 from rendezvous.contract.names import MAX_NAME_LENGTH, skeleton
-from rendezvous.contract.presence import LOOKER_SIZE, MAX_WATCHED, looker
+from rendezvous.contract.presence import LOOKER_SIZE, MAX_WATCHED, Reach, looker, read_reach
 from rendezvous.people import Delivery, Person
 from rendezvous.routes import observed_host
 from rendezvous.sockets import sid as _sid
@@ -62,6 +63,8 @@ class Peer:
 
     name: str = ""
     key: bytes = b""
+    host: str = ""
+    """The address that it comes from."""
 
     @property
     def looker(self) -> bytes:
@@ -100,17 +103,17 @@ class Live:
         token = auth.get("token") if isinstance(auth, dict) else None
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise ConnectionRefusedError(_UNAUTHORIZED, {"code": "unauthorized"})
-        sid = _sid()
+        sid, host = _sid(), observed_host()
         self._peers[sid] = Peer()  # known, so that a connection that closes meanwhile is noticed
         try:
-            found = self._store.attach(token, sid, observed_host())
+            found = self._store.attach(token, sid, host, self._authority.relay)
         except Unavailable:
             self._forget(sid)
             raise ConnectionRefusedError(_UNAVAILABLE, {"code": "unavailable"}) from None
         if found is None:
             self._forget(sid)
             raise ConnectionRefusedError(_UNAUTHORIZED, {"code": "unauthorized"})
-        peer = Peer(*found)
+        peer = Peer(*found, host)
         if sid not in self._peers:
             self._leaving.add((peer.name, sid))
             return
@@ -128,11 +131,13 @@ class Live:
         except Unavailable as error:
             log.warning("%d people go offline by time alone: %s", len(leaving), error)
 
-    def _heartbeat(self, *_: object) -> Answer:
+    def _heartbeat(self, argument: object = None, *_: object) -> Answer:
         peer = self._peers.get(_sid())
         try:
-            if peer is None or not self._store.beat(peer.name, _sid()):
+            if peer is None or not self._store.beat(peer.name, _sid(), _reach(argument)):
                 return _no("unauthorized", _UNAUTHORIZED)
+        except Refused as error:
+            return _no(error.code, error.message)
         except Unavailable:
             return _no("unavailable", _UNAVAILABLE)
         return {"ok": True}
@@ -174,7 +179,7 @@ class Live:
         for name, person in zip(watched, self._store.find_many(list(watched), peer.looker), strict=True):
             if person is not None:
                 self._watchers.sees(_sid(), name)
-                people.append(answers.card(person, server))
+                people.append(answers.card(person, server, peer.host))
         return {"people": people}
 
     def _allowed(self, peer: Peer, argument: object) -> Answer:
@@ -197,9 +202,12 @@ class Live:
         other = self._reach(_names({"names": [name]})[0], peer)
         if other.key == peer.key:
             raise Refused(400, "bad_request", "A ticket is for two.")
+        relay = other.relay or self._authority.relay
+        if not relay:
+            raise Refused(503, "no_relay", "There is no relay at this rendezvous.")
         ours, theirs = (
             {"ticket": to_text(ticket.encode()), "secret": to_text(secret)}
-            for ticket, secret in self._authority.tickets(peer.key, other.key)
+            for ticket, secret in self._authority.tickets(peer.key, other.key, relay)
         )
         self._hand(other, "ticket", {"peer": peer.name, **theirs})
         return {**ours}
@@ -259,7 +267,8 @@ class Live:
             peer = self._peers.get(sid, Peer())
             if person is not None and person.is_seen_by(peer.looker, peer.looker in allowed):
                 self._watchers.sees(sid, name)
-                self._socketio.emit("presence", card, to=sid)
+                near = {"same_network": answers.same_network(person, peer.host)}
+                self._socketio.emit("presence", card | near, to=sid)
             elif (written := self._watchers.loses(sid, name)) is not None:
                 self._socketio.emit("presence", answers.gone(written), to=sid)
 
@@ -281,6 +290,15 @@ def _names(argument: object) -> list[str]:
     if not all(isinstance(name, str) and len(name) <= 4 * MAX_NAME_LENGTH for name in names):
         raise Refused(400, "bad_request", "names must hold names.")
     return names
+
+
+def _reach(argument: object) -> Reach | None:
+    """Return what a heartbeat says of the network, None where it says nothing."""
+    said = argument.get("reach") if isinstance(argument, dict) else None
+    try:
+        return read_reach(said) if said is not None else None
+    except ValueError as error:
+        raise Refused(400, "bad_request", str(error)) from None
 
 
 def _lookers(argument: object) -> list[bytes]:

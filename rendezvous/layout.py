@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from rendezvous.contract.names import skeleton
-from rendezvous.contract.presence import looker
+from rendezvous.contract.presence import Reach, looker
 from rendezvous.people import Person
 
 SHARDS: Final = 64
@@ -93,7 +93,7 @@ def person_in(reply: bytes | None) -> Person | None:
     if reply is None:
         return None
     key, box_key, box_signature, proof = (reply[at:end] for at, end in pairwise(_BYTES))
-    name, seq, host, port, visibility, claimed, time, attachment, last_seen, online = (
+    name, seq, host, port, visibility, claimed, time, last_seen, attachment, direct, relay, reach, online = (
         reply[_BYTES[-1] + 1 :].decode().split("\0")
     )
     return Person(
@@ -111,4 +111,7 @@ def person_in(reply: bytes | None) -> Person | None:
         attachment,
         bool(online),
         int(last_seen),
+        bool(direct),
+        relay,
+        Reach.of_text(reach),
     )

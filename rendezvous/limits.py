@@ -13,13 +13,11 @@ Whoever is over a limit is refused from memory until the window ends: a flood co
 answer, what is counted there is not limited (such calls fail anyway).
 """
 
-import functools
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from ipaddress import IPv6Network
 from typing import Final
 
 import limits as limiting
@@ -32,7 +30,7 @@ from limits.strategies import FixedWindowRateLimiter
 from rendezvous import answers
 from rendezvous.answers import Refused
 from rendezvous.metrics import REFUSED
-from rendezvous.proxies import plain
+from rendezvous.proxies import network_of
 from rendezvous.redis_client import Client, Unavailable
 
 SHARE_SECONDS: Final = 1.0
@@ -95,13 +93,6 @@ def _read_rate(rate: str) -> None:
         limiting.parse(rate)
     except ValueError:
         raise ValueError(f"{rate!r} is no rate: write one as 20/minute, or off") from None
-
-
-@functools.lru_cache(maxsize=8192)
-def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6, what one customer usually has."""
-    found = plain(address)
-    return address if found.version == 4 else str(IPv6Network((int(found), 64), strict=False).network_address)
 
 
 class Limited(Refused):

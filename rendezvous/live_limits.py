@@ -13,8 +13,9 @@ from typing import Any, Final
 from flask_socketio import ConnectionRefusedError
 
 from rendezvous import answers
-from rendezvous.limits import Limited, Limits, network_of
+from rendezvous.limits import Limited, Limits
 from rendezvous.metrics import EVENTS, LIVE, REFUSED
+from rendezvous.proxies import network_of
 from rendezvous.sockets import LeanSocketIO
 from rendezvous.sockets import sid as _sid
 
@@ -22,6 +23,8 @@ CAPACITY: Final = 120.0
 PER_SECOND: Final = 6.0
 PRICES: Final = {"watch": 4.0, "allow": 4.0, "introduce": 10.0, "ticket": 10.0}
 """Of one event; every other costs 1."""
+NEWS: Final = 4.0
+"""Of a heartbeat that says something: those who watch may have to be told."""
 PATIENCE: Final = 200
 """Refusals, without half a bucket saved in between, after which a connection is closed."""
 
@@ -126,7 +129,7 @@ class LimitedSocketIO(LeanSocketIO):
             bucket = self._buckets.get(_sid())
             if bucket is None:
                 return None  # not let in yet, or gone
-            wait = bucket.take(price)
+            wait = bucket.take(NEWS if event == "heartbeat" and arguments and arguments[0] else price)
             if not wait:
                 answer = handler(*arguments)
                 done.inc() if isinstance(answer, dict) and answer.get("ok") else refused.inc()

@@ -9,6 +9,8 @@ from typing import Any, Final
 from flask import Flask, jsonify
 from flask.typing import ResponseReturnValue
 
+from rendezvous.contract.presence import FILTERINGS, MAPPINGS
+
 Schema = dict[str, Any]
 
 
@@ -25,6 +27,10 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def _bytes(count: int) -> Schema:
     """Return the schema of bytes as base64url without padding."""
     length = -(-count * 8 // 6)
@@ -37,6 +43,11 @@ _SEQ: Final = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 _PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
 _BOOLEAN: Final = {"type": "boolean"}
 _TEXT: Final = {"type": "string"}
+_ADDRESS: Final = {
+    "type": "string",
+    "pattern": ":[0-9]{1,5}$",
+    "description": "HOST:PORT of UDP; a host that is empty is that of the rendezvous itself",
+}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 
 _ENTRY: Final = {"username": _NAME, "key": _bytes(32), "online": _BOOLEAN, "last_seen": _TIME}
@@ -50,6 +61,8 @@ SCHEMAS: Final[Schema] = {
             "fingerprint": _TEXT,
             "code_required": _BOOLEAN,
             "stun_ports": {"type": "array", "items": _PORT, "maxItems": 2},
+            "stun": {"type": "array", "items": _object({"address": _ADDRESS, "second_port": _or_null(_PORT)})},
+            "relay": {"type": "array", "items": _ADDRESS},
         }
     ),
     "Statement": _object(
@@ -73,9 +86,22 @@ SCHEMAS: Final[Schema] = {
             "box_key": _bytes(32),
             "box_signature": _bytes(64),
             "seq": _SEQ,
-            "host": _TEXT,
+            "host": _TEXT | {"description": "where `direct`"},
             "port": _PORT,
+            "direct": _BOOLEAN,
+            "relay": _or_null(_ADDRESS),
+            "reach": _or_null(_ref("Reach")),
+            "same_network": _BOOLEAN,
             "statement": _ref("Statement"),
+        },
+        "host",
+    ),
+    "Reach": _object(
+        {
+            "mapping": {"enum": list(MAPPINGS)},
+            "filtering": {"enum": list(FILTERINGS)},
+            "udp": _BOOLEAN,
+            "ipv6": _BOOLEAN,
         }
     ),
     "People": _object(
@@ -94,9 +120,11 @@ SCHEMAS: Final[Schema] = {
             "box_signature": _bytes(64),
             **_SIGNED,
             "visibility": {"enum": ["listed", "contacts", "hidden"]},
+            "direct": _BOOLEAN | {"description": "whether everybody may know the address"},
             "code": {"type": "string", "maxLength": 128, "description": "where `code_required`"},
         },
         "visibility",
+        "direct",
         "code",
     ),
     "SignedUp": _object({"username": _NAME, "token": _TEXT, "host": _TEXT, "statement": _ref("Statement")}),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from rendezvous.contract.presence import looker
+from rendezvous.contract.presence import Reach, looker
 from rendezvous.contract.statement import Statement
 
 
@@ -29,6 +29,7 @@ class Claim:
     host: str
     port: int
     visibility: str = "listed"
+    direct: bool = False
 
     def statement(self, claimed: int, time: int, server: bytes) -> Statement:
         """Return what a server is to sign of it."""
@@ -39,7 +40,8 @@ class Claim:
 class Person:
     """One person as kept: a claim, what the server has signed of it, and whether this person is here.
 
-    `claimed`, `time` (of the last sign-up) and `last_seen` in Unix seconds. `attachment` names the live connection.
+    `claimed`, `time` (of the last sign-up) and `last_seen` in Unix seconds. `attachment` names the live connection,
+    `relay` the relay of the process that has it. `direct`: this person lets everybody know the address.
     """
 
     name: str
@@ -56,6 +58,9 @@ class Person:
     attachment: str
     online: bool
     last_seen: int
+    direct: bool = False
+    relay: str = ""
+    reach: Reach | None = None
 
     def statement(self, server: bytes) -> Statement:
         """Return the server's word on this name."""

@@ -27,6 +27,13 @@ def plain(address: str) -> IPv4Address | IPv6Address:
     return found
 
 
+@functools.lru_cache(maxsize=8192)
+def network_of(address: str) -> str:
+    """Return what counts as one address: of IPv6, what one customer usually has."""
+    found = plain(address)
+    return address if found.version == 4 else str(IPv6Network((int(found), 64), strict=False).network_address)
+
+
 class BehindProxies:
     """A WSGI application that sees the address of whoever asked the first trusted proxy.
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from rendezvous.authority import Authority
 from rendezvous.contract import relay
 from rendezvous.contract.ticket import Ticket
-from rendezvous.limits import network_of
+from rendezvous.proxies import network_of
 from rendezvous.relay import Place, Relay
 from rendezvous.throttle import Throttle
 from rendezvous.udp import Ancillary, send

@@ -128,7 +128,7 @@ def user() -> ResponseReturnValue:
     wanted = _text("fp")
     if person is None or (wanted and wanted != fingerprint(person.key)):
         raise _nobody()
-    return jsonify(answers.card(person, server))
+    return jsonify(answers.card(person, server, observed_host()))
 
 
 @api.get("/invite")

@@ -7,19 +7,21 @@ Each touches the keys of one shard only, so that a cluster serves it; time is Re
 from typing import Final
 
 # KEYS: person, online. ARGV: skeleton. Answers one string, which a client reads much faster than a list of fields: key,
-# box_key, box_signature and proof, then the texts and whether online, each after a zero byte. Nothing for nobody.
+# box_key, box_signature and proof, then the texts and whether online, each after a zero byte. Nothing for nobody. The
+# fields that not everybody has come last.
 READ: Final = """
 local p = redis.call('HMGET', KEYS[1], 'key', 'box_key', 'box_signature', 'proof', 'name', 'seq', 'host', 'port',
-  'visibility', 'claimed', 'time', 'attachment', 'last_seen')
+  'visibility', 'claimed', 'time', 'last_seen', 'attachment', 'direct', 'relay', 'reach')
 local online = redis.call('ZSCORE', KEYS[2], ARGV[1]) and '1' or ''
 if not p[4] then return false end
-p[12] = p[12] or ''
+for i = 13, 16 do p[i] = p[i] or '' end
 return p[1] .. p[2] .. p[3] .. p[4] .. '\\0' .. table.concat(p, '\\0', 5) .. '\\0' .. online
 """
 
 # KEYS: person, online, gone. ARGV: skeleton, ttl, unused, looker, then the fields: name, key, box_key, box_signature,
-# seq, host, port, session, visibility, claimed, time, proof. The same session again is the same call again: its answer
-# was lost on the way to us. `again`: `claimed` or `time` do not fit what stands here now, so the proof would not hold.
+# seq, host, port, session, visibility, claimed, time, proof, direct. The same session again is the same call again: its
+# answer was lost on the way to us. `again`: `claimed` or `time` do not fit what stands here now, so the proof would not
+# hold. What was said of the network ends with the address.
 # What version 0 kept has neither, or not even a key: whoever has the key renews it, and a name without one is free.
 CLAIM: Final = """
 local now = tonumber(redis.call('TIME')[1])
@@ -36,10 +38,11 @@ else
   if last and tonumber(ARGV[9]) <= tonumber(last) then return {'old_seq', last} end
   if before and tonumber(ARGV[14]) <= tonumber(before) then return {'again', '0'} end
 end
+if redis.call('HGET', KEYS[1], 'host') ~= ARGV[10] then redis.call('HDEL', KEYS[1], 'reach') end
 redis.call('HSET', KEYS[1], 'name', ARGV[5], 'key', ARGV[6], 'box_key', ARGV[7],
   'box_signature', ARGV[8], 'seq', ARGV[9], 'host', ARGV[10], 'port', ARGV[11],
   'session', ARGV[12], 'visibility', ARGV[13], 'claimed', ARGV[14], 'time', ARGV[15],
-  'proof', ARGV[16], 'last_seen', now)
+  'proof', ARGV[16], 'direct', ARGV[17], 'last_seen', now)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
 return {name and 'renewed' or 'new', '0'}
@@ -61,26 +64,32 @@ redis.call('EXPIRE', KEYS[3], ARGV[6])
 return {'released', name, claimed, time, box_key}
 """
 
-# KEYS: person, online. ARGV: skeleton, ttl, unused, session, attachment, host. Answers name and key, or nothing for a
-# wrong session.
+# KEYS: person, online. ARGV: skeleton, ttl, unused, session, attachment, host, relay. Answers name and key, or nothing
+# for a wrong session. What was said of the network ends with the address.
 ATTACH: Final = """
 local now = tonumber(redis.call('TIME')[1])
 local name, session, key = unpack(redis.call('HMGET', KEYS[1], 'name', 'session', 'key'))
 if not name or session ~= ARGV[4] then return false end
-redis.call('HSET', KEYS[1], 'attachment', ARGV[5], 'host', ARGV[6], 'last_seen', now)
+if redis.call('HGET', KEYS[1], 'host') ~= ARGV[6] then redis.call('HDEL', KEYS[1], 'reach') end
+redis.call('HSET', KEYS[1], 'attachment', ARGV[5], 'host', ARGV[6], 'relay', ARGV[7], 'last_seen', now)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
 return {name, key}
 """
 
-# KEYS: person, online. ARGV: skeleton, ttl, unused, attachment. Answers -1: not this one's any more; 1: was offline;
-# 0: still online.
+# KEYS: person, online. ARGV: skeleton, ttl, unused, attachment, reach (empty: as before). Answers -1: not this one's
+# any more; 1: was offline, or has another reach; 0: nothing new.
 BEAT: Final = """
 local now = tonumber(redis.call('TIME')[1])
 if redis.call('HGET', KEYS[1], 'attachment') ~= ARGV[4] then return -1 end
 redis.call('HSET', KEYS[1], 'last_seen', now)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-return redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+local came = redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], 'reach') ~= ARGV[5] then
+  redis.call('HSET', KEYS[1], 'reach', ARGV[5])
+  return 1
+end
+return came
 """
 
 # KEYS: person, online. ARGV: skeleton, attachment. A newer attachment is left alone. Answers 1 where somebody went.

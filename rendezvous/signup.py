@@ -46,9 +46,12 @@ def read(body: bytes, host: str, audience: bytes, now: float) -> Claim:
     visibility = fields.get("visibility", "listed")
     if visibility not in VISIBILITIES:
         raise _malformed(f"visibility must be one of {', '.join(VISIBILITIES)}.")
+    direct = fields.get("direct", False)
+    if not isinstance(direct, bool):
+        raise _malformed("direct must be true or false.")
     data = _signed_data(fields, _SIGNED)
     seq = _integer(fields, "seq", 1, MAX_SEQ)
-    claim = Claim(name, data["key"], data["box_key"], data["box_signature"], seq, host, port, str(visibility))
+    claim = Claim(name, data["key"], data["box_key"], data["box_signature"], seq, host, port, str(visibility), direct)
     _check(fields, identity.SIGNUP_CONTEXT, data, audience, now, claim)
     return claim
 

@@ -21,7 +21,7 @@ from typing import Final
 from rendezvous import scripts
 from rendezvous.contract.identity import CLOCK_TOLERANCE
 from rendezvous.contract.names import fold
-from rendezvous.contract.presence import PRESENCE, UNUSED, looker
+from rendezvous.contract.presence import PRESENCE, UNUSED, Reach, looker
 from rendezvous.contract.statement import Statement
 from rendezvous.layout import (
     CHANNEL,
@@ -104,7 +104,7 @@ class Store:
                 digest(token),
                 claim.visibility,
             ]
-            arguments += [claimed, at, prove(claimed, at)]
+            arguments += [claimed, at, prove(claimed, at), "1" if claim.direct else ""]
             command = self._claim.command([keys.person, keys.online, keys.gone], arguments)
             outcome, detail = self._redis.replicated(command)
             if outcome != b"again":
@@ -236,22 +236,24 @@ class Store:
 
     # --- presence ---
 
-    def attach(self, token: str, attachment: str, host: str) -> tuple[str, bytes] | None:
-        """Let a live connection speak for a session; return the person's name and key, None where the token is not
-        valid.
+    def attach(self, token: str, attachment: str, host: str, relay: str = "") -> tuple[str, bytes] | None:
+        """Let a live connection, beside which there is this relay, speak for a session; return the person's name and
+        key, None where the token is not valid.
         """
         keys = keys_of(name_of(token))
-        arguments: Arguments = [keys.skeleton, self._ttl, self._unused, digest(token), attachment, host]
+        arguments: Arguments = [keys.skeleton, self._ttl, self._unused, digest(token), attachment, host, relay]
         found = self._attach([keys.person, keys.online], arguments)
         if found is None:
             return None
         self._tell(keys.skeleton)
         return found[0].decode(), found[1]
 
-    def beat(self, name: str, attachment: str) -> bool:
-        """Renew presence; False where this connection no longer speaks for the name, or the name is gone."""
-        keys = keys_of(name)
-        came = int(self._beat([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment]))
+    def beat(self, name: str, attachment: str, reach: Reach | None = None) -> bool:
+        """Renew presence, and what is known of the person's network where that is said; False where this connection no
+        longer speaks for the name, or the name is gone.
+        """
+        keys, said = keys_of(name), reach.text if reach is not None else ""
+        came = int(self._beat([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment, said]))
         if came > 0:
             self._tell(keys.skeleton)
         return came >= 0
@@ -261,7 +263,7 @@ class Store:
         beats = [(keys_of(name), attachment) for name, attachment in people]
         came = self._redis.batch(
             [
-                self._beat.command([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment])
+                self._beat.command([keys.person, keys.online], [keys.skeleton, self._ttl, self._unused, attachment, ""])
                 for keys, attachment in beats
             ]
         )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from rendezvous.limits import network_of
+from rendezvous.proxies import network_of
 from rendezvous.stun import Reply
 
 BURST: Final = 2000.0

@@ -1,6 +1,10 @@
-"""How presence is kept alive and who sees it, in the words and numbers that both programs must agree on."""
+"""How presence is kept alive, who sees it, and what it says of a network, in the words and numbers that both programs
+must agree on.
+"""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 HEARTBEAT: Final = 15
@@ -14,9 +18,54 @@ UNUSED: Final = 180 * 86_400
 
 VISIBILITIES: Final = ("listed", "contacts", "hidden")
 """Who may find a person: everybody; those whom the person's agent allows; nobody but those whom the person asks."""
+MAPPINGS: Final = ("none", "independent", "dependent", "blocked", "unknown")
+"""How a NAT maps (RFC 4787 section 4.1): not there, one address for all, one for each remote; nothing comes through."""
+FILTERINGS: Final = ("open", "port", "unknown")
+"""Whether a NAT lets in what comes from a port that was not asked (RFC 4787 section 5)."""
 LOOKER_SIZE: Final = 16
 LOOK_SIZE: Final = 16
 """Bytes of the secret in an invite link by which somebody who is not listed can be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What an agent has found out about its network, told with a heartbeat to whoever may see the person."""
+
+    mapping: str
+    filtering: str
+    udp: bool
+    ipv6: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as answers carry it."""
+        return {"mapping": self.mapping, "filtering": self.filtering, "udp": self.udp, "ipv6": self.ipv6}
+
+    @property
+    def text(self) -> str:
+        """Return it as it is kept."""
+        return f"{self.mapping} {self.filtering} {self.udp:d} {self.ipv6:d}"
+
+    @classmethod
+    def of_text(cls, text: str) -> "Reach | None":
+        """Return what is kept as this text; None for nothing."""
+        if not text:
+            return None
+        mapping, filtering, udp, ipv6 = text.split()
+        return cls(mapping, filtering, udp == "1", ipv6 == "1")
+
+
+def read_reach(value: object) -> Reach:
+    """Read it from JSON; ValueError with a sentence unless it is well-formed. Unknown fields are ignored."""
+    if not isinstance(value, Mapping):
+        raise ValueError("reach must be an object.")
+    mapping, filtering, udp, ipv6 = (value.get(field) for field in ("mapping", "filtering", "udp", "ipv6"))
+    if not (isinstance(mapping, str) and mapping in MAPPINGS):
+        raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}.")
+    if not (isinstance(filtering, str) and filtering in FILTERINGS):
+        raise ValueError(f"filtering must be one of {', '.join(FILTERINGS)}.")
+    if not (isinstance(udp, bool) and isinstance(ipv6, bool)):
+        raise ValueError("udp and ipv6 must be true or false.")
+    return Reach(mapping, filtering, udp, ipv6)
 
 
 def looker(key: bytes) -> bytes:

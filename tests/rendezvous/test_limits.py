@@ -9,8 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from rendezvous.app import Settings, create_app
-from rendezvous.limits import Limited, Limits, Rules, network_of, read_rules
+from rendezvous.limits import Limited, Limits, Rules, read_rules
 from rendezvous.live_limits import CAPACITY, PER_SECOND, Bucket
+from rendezvous.proxies import network_of
 from rendezvous.redis_client import Client
 from rendezvous.store import Store
 from tests.rendezvous.test_routes import ALICE, audience, error, signed

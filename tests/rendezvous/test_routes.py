@@ -69,6 +69,10 @@ def test_a_signed_sign_up_is_found_with_its_keys_and_the_address_it_came_from(
         "online": True,
         "host": "127.0.0.1",
         "port": 5001,
+        "direct": False,
+        "relay": None,
+        "reach": None,
+        "same_network": True,
     }
     assert signed(client, ALICE, "Alice").status_code == 200
 
