@@ -11,15 +11,15 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import eventlet
 from eventlet import greenthread, hubs
 from eventlet.support import greenlets
 
-from agent.protocol.endpoint import Endpoint
-from agent.protocol.events import Event
+from agent import socket_errors
+from agent.protocol.binding import WEBSOCKET
 from agent.protocol.packet import Address, Datagrams
 
 _UDP: Final = 17  # SOL_UDP
@@ -38,22 +38,43 @@ _MAPPED: Final = "::ffff:"
 _log = logging.getLogger(__name__)
 
 
+class Doors(Protocol):
+    """What is pumped: the five doors, the end, and what the kernel says of datagrams that do not go."""
+
+    def receive(self, arrivals: Sequence[Datagrams], now: float) -> None: ...
+    def datagrams_to_send(self, now: float) -> list[Datagrams]: ...
+    def next_event(self) -> Any: ...
+    def next_timeout(self) -> float | None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def close(self, now: float) -> None: ...
+    def unsendable(self, address: Address, reason: str, now: float) -> None: ...
+
+
 class Node:
     """Runs `core` on `udp`. After a verb of the core, call `wake`; events go to `on_event`, which must not block.
 
+    Datagrams for the host "websocket" go to `elsewhere`, which must not block either; they come in by `arrived`.
     `batches` False does without UDP_SEGMENT and UDP_GRO, as kernels that have neither.
     """
 
     def __init__(
-        self, core: Endpoint, udp: socket.socket, on_event: Callable[[Event], None], *, batches: bool = True
+        self,
+        core: Doors,
+        udp: socket.socket,
+        on_event: Callable[[Any], None],
+        *,
+        batches: bool = True,
+        elsewhere: Callable[[Datagrams], None] = lambda datagrams: None,
     ) -> None:
         self._core = core
         self._on_event = on_event
+        self._elsewhere = elsewhere
         self._fd = udp.fileno()
         self._socket = _native(udp)
         self._dual = udp.family == socket.AF_INET6
         self._segments = batches and _takes(self._socket, _UDP_SEGMENT, 0)
         self._groups = _takes(self._socket, _UDP_GRO, int(batches)) and batches
+        self._errors = socket_errors.watch(self._socket)
         _probe_sizes(self._socket)
         self._buffer = memoryview(bytearray(2 * _BUFFER))  # room for the largest datagram behind a full batch
         self._ancillary = socket.CMSG_SPACE(4)
@@ -93,6 +114,11 @@ class Node:
         finally:
             self._pumping = False
 
+    def arrived(self, datagrams: Datagrams) -> None:
+        """Take datagrams that came by another way than the UDP socket."""
+        self._core.receive([datagrams], self.now())
+        self.wake()
+
     # --- inside ---
 
     def _pump(self) -> None:
@@ -108,16 +134,22 @@ class Node:
 
     def _receive(self) -> None:
         """Take datagrams as long as there are some, some batches at a time; wait only when there are none."""
+        waited = False
         while True:
             taken = datagrams = 0
             while taken < _TURN_BYTES and datagrams < _TURN_DATAGRAMS and (size := self._receive_batch()) is not None:
                 taken += size
                 datagrams += 1
             if datagrams:
+                waited = False
                 self.wake()
                 greenthread.sleep(0)
+            elif waited and self._take_errors():  # woken without a datagram
+                waited = False
+                self.wake()
             else:
                 hubs.trampoline(self._fd, read=True)
+                waited = True
 
     def _receive_batch(self) -> int | None:
         """Hand one batch to the core and return its bytes; None where there is none."""
@@ -161,7 +193,8 @@ class Node:
         except OSError as problem:
             if problem.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise greenlets.GreenletExit from None  # stopped meanwhile
-            return 0, 0, None  # an ICMP error about something sent before: not to be believed
+            self._take_errors()
+            return 0, 0, None  # about something sent before
         return size, _segment(ancillary, size), source
 
     def _send(self) -> bool:
@@ -177,8 +210,11 @@ class Node:
                 return False
         return bool(batches)
 
-    def _send_batch(self, batch: Datagrams) -> bool:
+    def _send_batch(self, batch: Datagrams, again: bool = True) -> bool:
         """Give a batch to the kernel; False when its buffer is full. What it refuses counts as lost on the path."""
+        if batch.address[0] == WEBSOCKET:
+            self._elsewhere(batch)
+            return True
         address = self._kernel_address(batch.address)
         data, size = memoryview(batch.data), batch.size
         try:
@@ -196,7 +232,19 @@ class Node:
                 _log.info("The kernel does not send in batches here (%s): one by one from now on.", problem.strerror)
                 self._segments = False
                 return self._send_batch(batch)
+            if self._take_errors() and again:  # it was about something sent before, and this has not left
+                return self._send_batch(batch, False)
+            if (reason := socket_errors.reason_of(problem)) is not None:
+                self._core.unsendable(batch.address, reason, self.now())
         return True
+
+    def _take_errors(self) -> bool:
+        """Tell the core what ICMP says of datagrams sent before; tell whether there was something."""
+        found = socket_errors.taken(self._socket) if self._errors else []
+        for destination, reason in found:
+            if destination and reason is not None:
+                self._core.unsendable(_plain(destination), reason, self.now())
+        return bool(found)
 
     def _wait_for_room(self) -> None:
         hubs.trampoline(self._fd, write=True)
