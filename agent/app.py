@@ -24,6 +24,7 @@ from agent.pictures import Pictures
 from agent.ports import PeerSockets
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
+from agent.protocol.front import Front
 from agent.settings import Settings
 from agent.text_link import TextLink
 from agent.view import StateView
@@ -132,7 +133,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     view = StateView(core, people, entries, library, history, ledger, identity.key, values, publish)
     gifts = Gifts(library)
     happenings = Happenings(core, people, entries, gifts, history, publish)
-    node = Node(core, sockets.udp, happenings.on_event)
+    node = Node(Front(core, os.urandom), sockets.udp, happenings.on_event)
     pictures = Pictures(core, node, library, entries, publish)
     text_link = TextLink(sockets.tcp)
     happenings.attach(node, pictures, text_link)

@@ -24,6 +24,7 @@ from agent.protocol.book import ImageGift, QuoteGift
 from agent.protocol.card import own_card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.events import ImageAccepted, ImageArrived, QuoteAccepted, QuoteArrived, RequestChanged, RequestMade
+from agent.protocol.front import Front
 from agent.protocol.request import Kind, Phase
 from agent.protocol.transfer import CHUNK, Image
 from tests.bench.sides.talk import arguments, cpu, say
@@ -75,7 +76,8 @@ class Side:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self.udp.setsockopt(socket.SOL_SOCKET, option, buffer)
         self.core = Endpoint(me, name, 1, os.urandom, [other.key])
-        self.node = Node(self.core, self.udp, lambda event: self.on_event(event), batches=batches)
+        front = Front(self.core, os.urandom)
+        self.node = Node(front, self.udp, lambda event: self.on_event(event), batches=batches)
         self.on_event: Callable[[Any], None] = lambda event: None
 
 
