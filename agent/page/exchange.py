@@ -43,6 +43,7 @@ CALLS: Final[Mapping[str, Arguments]] = {
     "remove_item": {"item": (str, True)},
     "get_timeline": {"peer": (str, False), "before": (int, False), "limit": (int, False)},
     "get_state": {},
+    "get_doctor": _PEER,
 }
 
 EVENTS: Final = frozenset({"state", "people", "request", "quote", "image_progress", "image", "notice"})
@@ -87,6 +88,7 @@ class Exchange(Protocol):
         self, *, peer: str | None = None, before: int | None = None, limit: int | None = None
     ) -> Answer: ...
     def get_state(self) -> Answer: ...
+    def get_doctor(self, *, peer: str) -> Answer: ...
 
     def key_text(self) -> str:
         """Give what the QR code of this person's key says."""

@@ -104,6 +104,7 @@ class FakeAgent:
             "limits": {"quote_bytes": 65536, "image_bytes": 104857600, "image_pixels": 100000000},
         }
         self.more: Value = {}
+        self.doctors: dict[str, Value] = {}
         self.page_size = 20
         self.lets_in = True
         self.calls: list[tuple[str, Value]] = []
@@ -270,6 +271,7 @@ class FakeAgent:
             "remove_item": self._remove_item,
             "get_timeline": self._get_timeline,
             "get_state": lambda v: self.state(),
+            "get_doctor": lambda v: self.doctors[v["peer"]],
             "set_visibility": self._set_visibility,
             "forget_me": self._forget_me,
             "trust_rendezvous": self._trust_rendezvous,

@@ -9,6 +9,7 @@ import { texts } from "./texts.js";
 
 const { calls } = EVENTS;
 const NOTICE_SECONDS = { info: 6, warning: 12 }; // any other: 20
+const EXAMINE_PAUSE = 2000; // milliseconds between looks at a connection, while somebody looks at it
 const SEARCH_PAUSE = 200; // milliseconds without a key until the rendezvous is asked
 
 /** The sentence of an error that is for the person; any other is a fault of ours and goes on. */
@@ -126,6 +127,20 @@ export function makeActions(call, dispatch, current) {
       if (!link) return;
       act.openDialog({ kind: "open" });
       await act.openInvite(link);
+    },
+    /** Explain how we are connected, and look again for as long as that is open. */
+    async openDoctor(peer) {
+      act.openDialog({ kind: "doctor", peer });
+      const { dialog } = current();
+      while (current().dialog === dialog) {
+        try {
+          dispatch("doctor", { peer, ...(await call(calls.get_doctor, { peer })) });
+          act.fail("doctor", "");
+        } catch (error) {
+          act.fail("doctor", sentence(error));
+        }
+        await new Promise((done) => setTimeout(done, EXAMINE_PAUSE));
+      }
     },
     async forgetMe() {
       if (await run("forget", () => call(calls.forget_me))) dispatch("dialog", null);

@@ -26,6 +26,7 @@ export const EVENTS = Object.freeze({
     "add_quote",
     "remove_item",
     "get_timeline",
+    "get_doctor",
     "get_state",
   ),
   news: words("state", "people", "request", "quote", "image_progress", "image", "notice"),

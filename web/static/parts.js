@@ -43,12 +43,12 @@ export function avatar(name, fingerprint = "") {
   return h("span.avatar", { style: { "--hue": String(sum % 360) }, "aria-hidden": "true" }, first);
 }
 
-export function presence(person) {
+export function presence(person, path) {
   const where = person.key_changed ? "changed" : !person.online ? "offline" : person.connected ? "connected" : "online";
   const seen = where === "offline" && person.last_seen;
   return h("span.presence", { "data-presence": where },
     h("span.dot", { "aria-hidden": "true" }),
-    h("span.presence-text", null, texts[where], seen && [" · ", phrase(texts.lastSeen, { time: moment(seen) })]),
+    h("span.presence-text", null, texts[where], seen && [" · ", phrase(texts.lastSeen, { time: moment(seen) })], where === "connected" && path && [" · ", path]),
   );
 }
 

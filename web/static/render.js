@@ -12,6 +12,7 @@ import { renderPeople } from "./render_people.js";
 import { distrust, invitation, membership } from "./render_rendezvous.js";
 import { renderRequests } from "./render_requests.js";
 import { renderTalk } from "./render_talk.js";
+import { myNetwork } from "./render_way.js";
 import { form, toAnswer } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -84,6 +85,7 @@ function whoAmI(state, act) {
         line(texts.rendezvous, settings.rendezvous),
         line(texts.peerPort, reachability.peer_port ?? settings.peer_port),
         line(texts.dataFolder, settings.data),
+        myNetwork(reachability),
       ),
       membership(state, act),
     ),

@@ -5,6 +5,7 @@ import { button, dialogBox, failure, imageFacts, itemsOf, pictureName, pictureTi
 import { saveLink } from "./render_entry.js";
 import { comparison } from "./render_keys.js";
 import { forgetDialog, inviteDialog, openDialog } from "./render_rendezvous.js";
+import { doctorDialog } from "./render_way.js";
 import { form, personNamed } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -13,6 +14,7 @@ export function renderDialog(state, act) {
   const request = dialog?.kind === "picture" && state.requests[dialog.request];
   if (dialog?.kind === "offer") return offerDialog(state, act, dialog.peer);
   if (dialog?.kind === "keys") return keysDialog(state, act, personNamed(state, dialog.peer));
+  if (dialog?.kind === "doctor") return doctorDialog(state, act, dialog.peer);
   if (dialog?.kind === "invite") return inviteDialog(state, act);
   if (dialog?.kind === "open") return openDialog(state, act);
   if (dialog?.kind === "forget") return forgetDialog(state, act);

@@ -20,6 +20,7 @@ export function renderEntry(state, act, request) {
     ),
     wishText(request.wish),
     request.quote && quotation(request.quote),
+    request.quote && request.via && h("p.hint.via", null, texts.via[request.via] ?? request.via),
     request.image && picture(act, request),
     standing(state, act, request),
     failure(state, `request:${id}`),

@@ -2,6 +2,7 @@
 
 import { h, isolated, phrase } from "./dom.js";
 import { avatar, badge, button, comparedMark, presence } from "./parts.js";
+import { pathWords } from "./render_way.js";
 import { contactsShown, matches, othersShown, toAnswer } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -47,7 +48,7 @@ const personRow = (person, open, waiting) =>
         title: person.name,
       },
       avatar(person.name, person.fingerprint),
-      h("span.person-text", null, h("span.name", null, isolated(person.name)), presence(person)),
+      h("span.person-text", null, h("span.name", null, isolated(person.name)), presence(person, pathWords(person.path))),
       comparedMark(person),
       badge(waiting),
     ),

@@ -4,6 +4,7 @@ import { h, isolated, phrase, plain, remember } from "./dom.js";
 import { avatar, button, countdown, failure, presence, sign, steps } from "./parts.js";
 import { renderEntry } from "./render_entry.js";
 import { changedKey } from "./render_keys.js";
+import { wayLine } from "./render_way.js";
 import { form, openConnection, personNamed, timelineOf } from "./state.js";
 import { texts } from "./texts.js";
 
@@ -14,6 +15,7 @@ export function renderTalk(state, act) {
   const person = personNamed(state, state.peer);
   return h("section.talk", { key: state.peer, "aria-labelledby": "talk-title" },
     heading(state, act, person),
+    person && wayLine(act, person),
     timeline(state, act),
     person ? composer(state, act, person) : h("div.composer", null, unknown(state)),
   );

@@ -21,6 +21,7 @@ export const initial = Object.freeze({
   dialog: null, // {kind: "offer", peer}, {kind: "picture", request}, {kind: "keys", peer} …
   invite: null, // {link, qr}: how others find me
   copied: false,
+  doctor: null, // {peer, …}: what the agent has found out about the way to somebody
   move: null, // {from, to, name, link}: an invitation that leads to another rendezvous
   shelf: "quote", // which half of what I offer is open
   removing: null, // the item whose removal waits for a second word
@@ -79,6 +80,7 @@ const steps = {
   },
   dialog: (state, dialog) => ({ ...state, dialog, move: null, copied: false }),
   invite: (state, { link, qr }) => ({ ...state, invite: { link, qr: `${qr}?${link.length}` } }),
+  doctor: (state, doctor) => ({ ...state, doctor }),
   copied: (state, copied) => ({ ...state, copied }),
   move: (state, move) => ({ ...state, move }),
   shelf: (state, shelf) => ({ ...state, shelf, removing: null }),
