@@ -4,11 +4,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.datafolder import DataFolder
 from agent.directory import Directory
+from agent.doctor import Doctor, Here
 from agent.entries import Entries
+from agent.forecast import NOTHING_TOLD
 from agent.gifts import Gifts
 from agent.happenings import Happenings
 from agent.history import History
@@ -116,6 +118,8 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         on_evidence=lambda evidence: late[2](evidence),
         visibility=history.setting("visibility", "listed"),
     )
+    here = Here(NOTHING_TOLD, port=sockets.port)
+    doctor = Doctor(core, list, lambda: replace(here, rendezvous=view.is_up), lambda: node.now())
     people = People(
         directory,
         history,
@@ -123,6 +127,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         publish,
         say=lambda key, statement: core.tell_statement(key, statement, node.now()),
         on_evidence=lambda evidence: late[2](evidence),
+        beside=doctor.beside,
     )
     values = {
         "rendezvous": rendezvous,
@@ -139,7 +144,8 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     happenings.attach(node, pictures, text_link)
     exchange = Member(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
     view.code_required = lambda: directory.code_required
-    exchange.join(ledger, identity.key, settings.invite)
+    view.network = doctor.mine
+    exchange.join(ledger, identity.key, settings.invite, doctor)
 
     library.discard_unfinished(exchange.take_up())
 

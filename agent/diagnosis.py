@@ -5,36 +5,24 @@ Pure. Used by `doctor`, which knows the facts, and by the command `agent doctor`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from agent.forecast import Forecast, Obstacle, Reach, Side, side_of
 from agent.protocol.candidates import RELAY_UDP, RELAY_WS, Candidate, Filtering, Found, Mapping, PathKind
 from agent.protocol.packet import Address
+from agent.protocol.report import Outcome, Tried
 
 PATIENCE: Final = 15.0
 """Seconds in which a direct path is found, if there is one."""
 LOSSY: Final = 0.05
 _FOUND: Final = {Found.HOST: "", Found.REFLEXIVE: ", as seen from outside", Found.MAPPED: ", opened by the router"}
 _OUTCOMES: Final = {
-    "no_answer": "no answer",
-    "refused": "refused: nothing listens there",
-    "unreachable": "there is no way to it",
-    "wrong_key": "somebody else answers there",
-    "trying": "being tried",
+    Outcome.NO_ANSWER: "no answer",
+    Outcome.REFUSED: "refused: nothing listens there",
+    Outcome.UNREACHABLE: "there is no way to it",
+    Outcome.WRONG_KEY: "somebody else answers there",
+    Outcome.TRYING: "being tried",
 }
-
-
-class Tried(Protocol):
-    """An address that was probed, and what came of it; `rtt` in seconds."""
-
-    @property
-    def found(self) -> Found: ...
-    @property
-    def address(self) -> Address: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def rtt(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +80,12 @@ def sentence(tried: Tried, name: str, ours: Sequence[Candidate], *, here: bool) 
     if tried.address[0] not in (RELAY_UDP, RELAY_WS):
         what = f"{'their' if here else 'your'} {what}{_FOUND[tried.found]}"
     who = _from(tried.address, ours) if here else name
-    if tried.outcome == "answered":
+    if tried.outcome is Outcome.ANSWERED:
         came = "answered" if tried.rtt is None else f"answered in {milliseconds(tried.rtt):g} ms"
-    elif tried.outcome == "blocked":
+    elif tried.outcome is Outcome.BLOCKED:
         came = f"a firewall on {'this' if here else 'their'} machine forbids it"
     else:
-        came = _OUTCOMES.get(tried.outcome, tried.outcome)
+        came = _OUTCOMES[tried.outcome]
     return f"{who} → {what}: {came}"
 
 
@@ -143,9 +131,9 @@ def _before(case: Case) -> str:
 
 def _relayed(case: Case) -> str:
     """Say what would make a direct path of a relayed one; the nearest cause first."""
-    if any(tried.outcome == "blocked" for tried in case.here):
+    if any(tried.outcome is Outcome.BLOCKED for tried in case.here):
         return f"A firewall on this machine stops the agent: let it send and receive UDP on port {case.port}."
-    if any(tried.outcome == "blocked" for tried in case.there):
+    if any(tried.outcome is Outcome.BLOCKED for tried in case.there):
         return f"A firewall on the machine of {case.name} stops their agent: they would have to let it use UDP."
     ours, other = side_of(case.mine), side_of(case.theirs)
     if ours is Side.BLOCKED:

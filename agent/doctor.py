@@ -7,52 +7,16 @@ Puts together what the core, the relays, the directory and the forecast know; de
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from agent.diagnosis import Case, Tried, advise, milliseconds, network, sentence, written
+from agent.diagnosis import Case, advise, milliseconds, network, sentence, written
 from agent.forecast import NOTHING_TOLD, Forecast, Obstacle, Reach, forecast
-from agent.protocol.candidates import Candidate, Nat, PathKind
-from agent.protocol.packet import Address
+from agent.protocol.candidates import Candidate, Nat
+from agent.protocol.relays import RelayStatus
+from agent.protocol.report import Report
 
 Value = dict[str, Any]
-
-
-class Report(Protocol):
-    """What the core knows of a session, or of the last one; times in seconds of its clock."""
-
-    @property
-    def kind(self) -> PathKind | None: ...
-    @property
-    def address(self) -> Address | None: ...
-    @property
-    def rtt(self) -> float: ...
-    @property
-    def loss(self) -> float: ...
-    @property
-    def since(self) -> float: ...
-    @property
-    def nat(self) -> Nat: ...
-    @property
-    def here(self) -> Sequence[Tried]: ...
-    @property
-    def there(self) -> Sequence[Tried]: ...
-
-
-class RelayStatus(Protocol):
-    """A binding at a relay; `left` in bytes, `rtt` in seconds."""
-
-    @property
-    def key(self) -> bytes: ...
-    @property
-    def kind(self) -> PathKind: ...
-    @property
-    def server(self) -> Address: ...
-    @property
-    def left(self) -> int | None: ...
-    @property
-    def rtt(self) -> float | None: ...
-    @property
-    def bound(self) -> bool: ...
+WEBSOCKET: Final = "websocket"
 
 
 class Core(Protocol):
@@ -60,15 +24,18 @@ class Core(Protocol):
 
     def report(self, key: bytes) -> Report | None: ...
     def in_session(self, key: bytes) -> bool: ...
-    def is_opening(self, key: bytes) -> bool: ...
+    def needs(self, key: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """This agent's own situation; `relay`: the rendezvous' relay works, as far as is known."""
+    """This agent's own situation. `stun`: {server, address}, what each server has seen us at; `relay`: that of the
+    rendezvous works, as far as is known.
+    """
 
     reach: Reach
     candidates: tuple[Candidate, ...] = ()
+    stun: tuple[Value, ...] = ()
     rendezvous: bool = True
     relay: bool = True
     port: int = 0
@@ -113,7 +80,7 @@ class Doctor:
         case = Case(
             there.name, here.reach, theirs, told, here.port,
             report.kind if report else None,
-            now - report.since if report else 0.0,
+            now - report.since if report and report.since is not None else 0.0,
             report.loss if report else 0.0,
             last.here if last else (),
             last.there if last else (),
@@ -128,6 +95,13 @@ class Doctor:
             "relay": self._relay(there.key),
             "advice": advise(case),
         }
+
+    def mine(self) -> Value:
+        """Return this agent's own situation: what `reachability` says beside the rendezvous."""
+        here = self._here()
+        found = [{"found": one.found.name.lower(), "address": written(one.address)} for one in here.candidates]
+        relays = [_relay_value(one) for one in self._relays()]
+        return {"nat": _network_value(here.reach), "candidates": found, "stun": list(here.stun), "relays": relays}
 
     def _forecast(self, here: Here, there: There) -> Forecast:
         if there.key is None:
@@ -150,23 +124,24 @@ class Doctor:
     def _connection(self, key: bytes | None) -> str:
         if key is None:
             return "none"
-        return "open" if self._core.in_session(key) else "opening" if self._core.is_opening(key) else "none"
+        return "open" if self._core.in_session(key) else "opening" if self._core.needs(key) else "none"
 
     def _relay(self, key: bytes | None) -> Value | None:
-        bound = [one for one in self._relays() if one.key == key and one.bound]
-        return relay_value(bound[0]) if bound else None
+        ranked = sorted((one for one in self._relays() if one.key == key), key=lambda one: not one.bound)
+        return _relay_value(ranked[0]) if ranked else None
 
 
-def relay_value(status: RelayStatus) -> Value:
-    """Return a binding at a relay as the page sees it."""
-    rtt = None if status.rtt is None else milliseconds(status.rtt)
-    server = None if status.server[0] == "websocket" else written(status.server)
-    return {"kind": status.kind.value, "server": server, "left": status.left, "rtt": rtt}
-
-
-def candidate_value(candidate: Candidate) -> Value:
-    """Return one of our own addresses as the page sees it."""
-    return {"found": candidate.found.name.lower(), "address": written(candidate.address)}
+def _relay_value(status: RelayStatus) -> Value:
+    server = None if status.server is None or status.server[0] == WEBSOCKET else written(status.server)
+    value = {
+        "kind": status.kind.value,
+        "server": server,
+        "left": status.left,
+        "rtt": None if status.rtt is None else milliseconds(status.rtt),
+        "bound": status.bound,
+        "peer": status.peer,
+    }
+    return value | {"trouble": status.trouble} if status.trouble else value
 
 
 def _network_value(reach: Reach) -> Mapping[str, object]:
@@ -183,11 +158,11 @@ def _with_nat(reach: Reach, report: Report | None) -> Reach:
 def _path(report: Report | None, now: float) -> Value | None:
     if report is None or report.kind is None:
         return None
-    value = {
+    value: Value = {
         "kind": report.kind.value,
-        "rtt": milliseconds(report.rtt),
+        "rtt": None if report.rtt is None else milliseconds(report.rtt),
         "loss": round(report.loss, 4),
-        "since": time.time() - (now - report.since),
+        "since": None if report.since is None else time.time() - (now - report.since),
     }
     if report.address is None or report.kind.relayed:
         return value
@@ -202,7 +177,7 @@ def _tried(case: Case, ours: Sequence[Candidate]) -> list[Value]:
                 "side": side,
                 "found": one.found.name.lower(),
                 "address": written(one.address),
-                "outcome": one.outcome,
+                "outcome": one.outcome.value,
                 "sentence": sentence(one, case.name, ours, here=here),
             }
             values.append(value if one.rtt is None else value | {"rtt": milliseconds(one.rtt)})

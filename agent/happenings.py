@@ -77,8 +77,9 @@ class Happenings:
                 self._pictures.arrived(id)
             case e.SessionOpened(peer, address, counter):
                 self._people.session_opened(peer, address, counter)
-            case e.SessionClosed():
-                pass
+                self._people.way_changed(peer.key)
+            case e.SessionClosed(peer) | e.PathChanged(peer):
+                self._people.way_changed(peer.key)
             case e.StatementTold(peer, statement):
                 self._people.statement_told(peer, statement)
             case e.Connected(peer):

@@ -6,6 +6,7 @@ The rest of the local contract's calls are `exchange`'s, on which these stand. M
 import threading
 from typing import Final
 
+from agent.doctor import Doctor
 from agent.exchange import Answer, Exchange
 from agent.invite import Invite, read_invite
 from agent.ledger import Ledger
@@ -19,9 +20,9 @@ INVITE_IMAGE: Final = "/invite.svg"
 class Member(Exchange):
     """The calls of the local contract, those about the rendezvous included. `join` before anything else."""
 
-    def join(self, ledger: Ledger, key: bytes, pending: str | None) -> None:
-        """Take what these calls need: the ledger, this person's key, and an invite link to open once it can be."""
-        self._ledger, self._key = ledger, key
+    def join(self, ledger: Ledger, key: bytes, pending: str | None, doctor: Doctor) -> None:
+        """Take what these calls need; `pending` is an invite link to open once it can be."""
+        self._ledger, self._key, self._doctor = ledger, key, doctor
         self.pending = pending
 
     def sign_up(self, *, name: str, code: str | None = None) -> Answer:
@@ -35,6 +36,10 @@ class Member(Exchange):
             self._people.ask(peer)
         self._view.invitation = {}
         return super().connect_to(peer=peer, wish=wish, lifetime=lifetime)
+
+    def get_doctor(self, *, peer: str) -> Answer:
+        """Explain how this person and another are connected, or why they are not."""
+        return self._doctor.examine(self._people.there(peer))
 
     # --- being found ---
 

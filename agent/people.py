@@ -10,9 +10,12 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from agent.directory import Directory
+from agent.doctor import There
+from agent.forecast import Reach
 from agent.history import Contact, History
 from agent.ledger import Evidence, Ledger
 from agent.person import Person
@@ -40,13 +43,16 @@ class People:
         publish: Publish,
         say: Say,
         on_evidence: Callable[[Evidence], None],
+        beside: Callable[[There], dict[str, Any]] = lambda _: {},
     ) -> None:
+        """Begin; `beside` tells of the way to somebody, for what the page sees of them."""
         self._directory = directory
         self._history = history
         self._ledger = ledger
         self._publish = publish
         self._say = say
         self._on_evidence = on_evidence
+        self._beside = beside
         self._asked: dict[str, bytes] = {}  # strangers asked since the start, who must find us
         self._told: set[bytes] = set()  # peers who have told what is stated about us
         self._seen: dict[str, Person] = {}  # the directory's last word on contacts
@@ -90,6 +96,17 @@ class People:
         """Return the contact of a key."""
         return next((contact for contact in self._history.contacts() if contact.key == key), None)
 
+    def there(self, name: str) -> There:
+        """Return what the connection doctor is to know of somebody; UsageError as `look_up`, but for a contact."""
+        contact = self._history.contact(name)
+        if contact is None:
+            person = self._directory.get_person(name, self._secret(name))
+            return _there(person.name, person.key, person)
+        if contact.name not in self._seen:
+            with contextlib.suppress(UsageError):
+                self.look_up(contact.name)
+        return _there(contact.name, contact.key, self._seen.get(contact.name))
+
     def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
         """Return whether a contact is believed to be online, and where: the directory's word, or the last session's.
 
@@ -109,6 +126,12 @@ class People:
         return person.online, addresses
 
     # --- learning ---
+
+    def way_changed(self, key: bytes) -> None:
+        """Tell that the way to somebody is another one now, if it is a contact."""
+        contact = self.by_key(key)
+        if contact is not None:
+            self._tell(contact.name)
 
     def connected(self, card: Card) -> None:
         """Pin someone who is connected from now on; UsageError `key_changed`."""
@@ -261,6 +284,9 @@ class People:
         contact = self._history.contact(person.name)
         if contact is None:
             return None
+        before = self._seen.get(person.name)
+        if person.box_key is None and before is not None:  # a page of the list says nothing of networks
+            person = replace(person, reach=before.reach, same_network=before.same_network)
         self._seen[person.name] = person
         other = None if person.key == contact.key else person.key
         if other == contact.other_key or person.key is None:
@@ -286,6 +312,7 @@ class People:
             "connected": contact.connected,
             "verified": contact.verified,
             "key_changed": contact.other_key is not None,
+            **self._beside(_there(contact.name, contact.key, seen)),
         }
         if contact.other_key is not None:
             value |= {f"new_{form}": text for form, text in _written(contact.other_key).items()}
@@ -305,12 +332,20 @@ class People:
             "verified": person.key is not None and bool(self._history.setting(invited(person.key))),
             "key_changed": False,
         }
+        if person.box_key is not None:
+            value |= self._beside(_there(person.name, person.key, person))
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})
 
 
 def invited(key: bytes) -> str:
     """Name the setting that says that somebody's invitation named this key."""
     return f"invited {key.hex()}"
+
+
+def _there(name: str, key: bytes | None, seen: Person | None) -> There:
+    if seen is None:
+        return There(name, key, online=False)
+    return There(name, key, seen.online, Reach.read(seen.reach or {}), seen.same_network)
 
 
 def _written(key: bytes) -> dict[str, str]:

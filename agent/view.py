@@ -43,6 +43,9 @@ class StateView:
         self._rendezvous = ("connecting", "")
         self._measured: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
         self.invitation: dict[str, str] = {}  # that the agent was started with: who sent it, or a message why not
+        self.network: Callable[[], dict[str, Any]] = (
+            dict  # what the connection doctor says of ourselves; the root sets it
+        )
         self.code_required: Callable[[], bool] = lambda: False  # whether newcomers need a code; the root sets it
 
     def state(self) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class StateView:
                 "message": message,
                 "peer_port": self._settings["peer_port"],
                 "code_required": self.code_required(),
+                **self.network(),
                 **self._standing(),
             },
         } | ({"invitation": self.invitation} if self.invitation else {})
@@ -105,6 +109,11 @@ class StateView:
     def key_text(self) -> str:
         """Return what the QR code says."""
         return key_text(self._core.name, self._key)
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the rendezvous is in reach."""
+        return self._rendezvous[0] == "up"
 
     def publish(self) -> None:
         """Tell all pages the state as it is now."""

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from agent.doctor import Doctor, Here, There
 from agent.forecast import Reach
 from agent.protocol.candidates import Candidate, Filtering, Found, Mapping, Nat, PathKind
 from agent.protocol.packet import Address
+from agent.protocol.relays import RelayStatus
+from agent.protocol.report import Outcome, Report, Tried
 
 BOB = b"b" * 32
 CONE = Reach(Nat(Mapping.INDEPENDENT, Filtering.PORT), True)
@@ -20,53 +23,45 @@ OUTSIDE = ("203.0.113.9", 4001)
 MINE = Here(CONE, (Candidate(Found.HOST, ("192.168.1.4", 5051)), Candidate(Found.REFLEXIVE, OUTSIDE)), port=5051)
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    found: Found
-    address: Address
-    outcome: str
-    rtt: float | None = None
+def tried(found: Found, address: Address, outcome: str, rtt: float | None = None) -> Tried:
+    return Tried(found, address, Outcome(outcome), rtt)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    kind: PathKind | None
-    address: Address | None = None
-    rtt: float = 0.0234
-    loss: float = 0.0
-    since: float = 960.0
-    nat: Nat = CONE.nat
-    here: tuple[Try, ...] = ()
-    there: tuple[Try, ...] = ()
+def told(kind: PathKind | None, address: Address | None = None, nat: Nat = CONE.nat, **more: Any) -> Report:
+    """Report a path in use since second 960, with a round trip of 23.4 ms."""
+    plain: dict[str, Any] = {
+        "rtt": 0.0234,
+        "loss": 0.0,
+        "since": 960.0,
+        "here": (),
+        "there": (),
+        "initiated_relayed": False,
+    }
+    return Report(kind=kind, address=address, nat=nat, **(plain | more))
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
-    key: bytes = BOB
-    kind: PathKind = PathKind.RELAY_UDP
-    server: Address = ("198.51.100.7", 3478)
-    left: int | None = 90_000_000
-    rtt: float | None = 0.03
-    bound: bool = True
+BINDING = RelayStatus(
+    BOB, PathKind.RELAY_UDP, ("198.51.100.7", 3478), 90_000_000, 0.03, bound=True, peer=True, trouble=""
+)
 
 
 @dataclass(slots=True)
 class Stand:
     """A core and relays as they may stand, at second 1000 of the core's clock."""
 
-    reports: dict[bytes, Told] = field(default_factory=dict)
+    reports: dict[bytes, Report] = field(default_factory=dict)
     open: bool = True
     opening: bool = False
-    bindings: tuple[Binding, ...] = ()
+    bindings: tuple[RelayStatus, ...] = ()
     mine: Here = MINE
 
-    def report(self, key: bytes) -> Told | None:
+    def report(self, key: bytes) -> Report | None:
         return self.reports.get(key)
 
     def in_session(self, key: bytes) -> bool:
         return self.open
 
-    def is_opening(self, key: bytes) -> bool:
+    def needs(self, key: bytes) -> bool:
         return self.opening
 
     def doctor(self) -> Doctor:
@@ -92,7 +87,7 @@ def test_someone_whose_agent_tells_nothing_has_no_network_to_show() -> None:
 
 
 def test_a_path_in_use_is_told_with_its_address_round_trip_loss_and_age() -> None:
-    stand = Stand({BOB: Told(PathKind.PUNCHED, OUTSIDE, loss=0.0123456)})
+    stand = Stand({BOB: told(PathKind.PUNCHED, OUTSIDE, loss=0.0123456)})
     said = stand.doctor().examine(bob())
     path = said["path"]
     assert {name: path[name] for name in ("kind", "address", "rtt", "loss")} == {
@@ -108,33 +103,36 @@ def test_a_path_in_use_is_told_with_its_address_round_trip_loss_and_age() -> Non
 
 
 def test_the_address_of_a_relay_is_no_address_of_the_peer() -> None:
-    stand = Stand({BOB: Told(PathKind.RELAY_UDP, ("relay-udp", 3))}, bindings=(Binding(),))
+    stand = Stand({BOB: told(PathKind.RELAY_UDP, ("relay-udp", 3))}, bindings=(BINDING,))
     said = stand.doctor().examine(bob(SYMMETRIC))
     assert "address" not in said["path"]
-    assert said["relay"] == {"kind": "relay-udp", "server": "198.51.100.7:3478", "left": 90_000_000, "rtt": 30}
+    known = {"kind": "relay-udp", "server": "198.51.100.7:3478", "left": 90_000_000, "rtt": 30}
+    assert said["relay"] == {**known, "bound": True, "peer": True}
 
 
 def test_a_relay_over_the_web_names_no_server_and_anothers_binding_is_not_shown() -> None:
-    web = Binding(kind=PathKind.RELAY_WS, server=("websocket", 1))
+    web = replace(BINDING, kind=PathKind.RELAY_WS, server=("websocket", 1))
     assert Stand(bindings=(web,)).doctor().examine(bob())["relay"]["server"] is None
-    for other in (replace(web, key=b"c" * 32), replace(web, bound=False)):
-        assert Stand(bindings=(other,)).doctor().examine(bob())["relay"] is None
+    assert Stand(bindings=(replace(web, key=b"c" * 32),)).doctor().examine(bob())["relay"] is None
+    broken = replace(web, bound=False, trouble="The relay does not answer.")
+    assert Stand(bindings=(broken,)).doctor().examine(bob())["relay"]["trouble"] == "The relay does not answer."
+    assert Stand(bindings=(broken, BINDING)).doctor().examine(bob())["relay"]["bound"]
 
 
 def test_each_try_of_both_sides_is_a_sentence() -> None:
     here = (
-        Try(Found.HOST, ("10.0.0.7", 4001), "unreachable"),
-        Try(Found.REFLEXIVE, OUTSIDE, "no_answer"),
-        Try(Found.MAPPED, ("203.0.113.9", 4002), "refused"),
-        Try(Found.HOST, ("2001:db8::7", 4001), "answered", 0.0123),
-        Try(Found.HOST, ("relay-udp", 3), "answered", 0.040),
+        tried(Found.HOST, ("10.0.0.7", 4001), "unreachable"),
+        tried(Found.REFLEXIVE, OUTSIDE, "no_answer"),
+        tried(Found.MAPPED, ("203.0.113.9", 4002), "refused"),
+        tried(Found.HOST, ("2001:db8::7", 4001), "answered", 0.0123),
+        tried(Found.HOST, ("relay-udp", 3), "answered", 0.040),
     )
     there = (
-        Try(Found.HOST, ("192.168.1.4", 5051), "wrong_key"),
-        Try(Found.REFLEXIVE, ("198.51.100.2", 5051), "blocked"),
-        Try(Found.REFLEXIVE, ("198.51.100.2", 5052), "trying"),
+        tried(Found.HOST, ("192.168.1.4", 5051), "wrong_key"),
+        tried(Found.REFLEXIVE, ("198.51.100.2", 5051), "blocked"),
+        tried(Found.REFLEXIVE, ("198.51.100.2", 5052), "trying"),
     )
-    said = Stand({BOB: Told(PathKind.RELAY_UDP, ("relay-udp", 3), here=here, there=there)}).doctor().examine(bob())
+    said = Stand({BOB: told(PathKind.RELAY_UDP, ("relay-udp", 3), here=here, there=there)}).doctor().examine(bob())
     assert [one["sentence"] for one in said["tried"]] == [
         "Your 192.168.1.4:5051 → their 10.0.0.7:4001: there is no way to it",
         "Your 192.168.1.4:5051 → their 203.0.113.9:4001, as seen from outside: no answer",
@@ -151,19 +149,19 @@ def test_each_try_of_both_sides_is_a_sentence() -> None:
 
 
 def test_the_tries_of_a_session_that_ended_are_still_told_but_not_its_path() -> None:
-    ended = Told(PathKind.LAN, OUTSIDE, here=(Try(Found.HOST, OUTSIDE, "no_answer"),))
+    ended = told(PathKind.LAN, OUTSIDE, here=(tried(Found.HOST, OUTSIDE, "no_answer"),))
     said = Stand({BOB: ended}, open=False, opening=True).doctor().examine(bob())
     assert (said["path"], said["connection"], len(said["tried"])) == (None, "opening", 1)
 
 
 def test_what_the_peer_itself_has_told_of_its_nat_counts_more_than_the_directory() -> None:
-    told = Told(PathKind.RELAY_UDP, nat=SYMMETRIC.nat)
-    assert Stand({BOB: told}).doctor().examine(bob(Reach()))["theirs"]["mapping"] == "dependent"
+    report = told(PathKind.RELAY_UDP, nat=SYMMETRIC.nat)
+    assert Stand({BOB: report}).doctor().examine(bob(Reach()))["theirs"]["mapping"] == "dependent"
 
 
 def relayed(mine: Reach, theirs: Reach, age: float = 60.0, **more: object) -> str:
-    told = Told(PathKind.RELAY_UDP, ("relay-udp", 1), since=1000.0 - age, nat=theirs.nat, **more)  # type: ignore[arg-type]
-    advice: str = Stand({BOB: told}, mine=Here(mine, port=5051)).doctor().examine(bob(theirs))["advice"]
+    report = told(PathKind.RELAY_UDP, ("relay-udp", 1), theirs.nat, since=1000.0 - age, **more)
+    advice: str = Stand({BOB: report}, mine=Here(mine, port=5051)).doctor().examine(bob(theirs))["advice"]
     return advice
 
 
@@ -176,13 +174,13 @@ def test_the_advice_names_who_can_do_what() -> None:
     assert "still being found out" in relayed(CONE, Reach())
     assert "Wait a moment" in relayed(CONE, CONE, age=PATIENCE / 2)
     assert "No direct address answered" in relayed(CONE, CONE)
-    blocked = (Try(Found.HOST, OUTSIDE, "blocked"),)
+    blocked = (tried(Found.HOST, OUTSIDE, "blocked"),)
     assert "A firewall on this machine" in relayed(CONE, CONE, here=blocked)
     assert "A firewall on the machine of Bob" in relayed(CONE, CONE, there=blocked)
 
 
 def test_loss_on_the_way_is_what_a_direct_path_is_advised_about() -> None:
-    said = Stand({BOB: Told(PathKind.DIRECT, OUTSIDE, loss=0.08)}).doctor().examine(bob())
+    said = Stand({BOB: told(PathKind.DIRECT, OUTSIDE, loss=0.08)}).doctor().examine(bob())
     assert said["advice"].startswith("8% of the packets are lost on the way")
 
 
@@ -216,3 +214,12 @@ def test_the_advice_for_who_cannot_be_reached_fits_the_reason() -> None:
 )
 def test_a_network_is_told_in_plain_words(reach: Reach, words: str) -> None:
     assert words in network(reach)
+
+
+def test_my_own_situation_is_told_with_addresses_servers_and_relays() -> None:
+    stun = ({"server": "198.51.100.7:3478", "address": "203.0.113.9:4001"},)
+    mine = Stand(bindings=(BINDING,), mine=replace(MINE, stun=stun)).doctor().mine()
+    assert mine["nat"]["sentence"] == "A NAT that keeps one port for everybody, but lets in answers only."
+    assert mine["candidates"][1] == {"found": "reflexive", "address": "203.0.113.9:4001"}
+    assert mine["stun"] == list(stun)
+    assert mine["relays"][0]["left"] == 90_000_000

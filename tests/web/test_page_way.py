@@ -14,9 +14,9 @@ CONE = {
 }
 HARD = {"path": "relayed", "because": "The network of Bob lets no UDP through, which a direct path needs."}
 AWAY = {"path": "unreachable", "because": "Dora is not online."}
-NAT = {"mapping": "independent", "filtering": "port", "udp": True, "ipv6": False}
+NAT: dict[str, Any] = {"mapping": "independent", "filtering": "port", "udp": True, "ipv6": False}
 MINE = {**NAT, "sentence": "A NAT that keeps one port for everybody, but lets in answers only."}
-TRIED = [
+TRIED: list[dict[str, Any]] = [
     {
         "side": "here",
         "found": "host",
@@ -121,8 +121,8 @@ def test_the_dialog_explains_a_connection_and_is_reached_by_keyboard(browser: Br
             "and lets them in.",
             "Nothing has to be done.",
         ):
-            expect(dialog).to_contain_text(str(text))
-        expect(dialog.locator(".tries li")).to_have_text([str(one["sentence"]) for one in TRIED])
+            expect(dialog).to_contain_text(text)
+        expect(dialog.locator(".tries li")).to_have_text([one["sentence"] for one in TRIED])
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
         expect(opener).to_be_focused()
@@ -176,7 +176,7 @@ def test_what_stands_in_front_of_me_is_under_who_i_am(browser: Browser, agent: F
     with open_page(browser, agent.url) as page:
         page.locator(".me summary").click()
         mine = page.locator(".popover")
-        expect(mine).to_contain_text(MINE["sentence"])  # type: ignore[arg-type]
+        expect(mine).to_contain_text(MINE["sentence"])
         expect(mine).to_contain_text("203.0.113.9:5051 as seen from outside")
 
 
