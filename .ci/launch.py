@@ -7,6 +7,7 @@
 ./run test …         the tests; what follows goes to pytest
 ./run check          format, lint, types
 ./run bench NAME …   one measurement of tests/bench
+./run lab nat …      two agents behind every kind of NAT, in network namespaces (Linux, root)
 ./run pin            write the requirements files anew, with hashes (needs uv)
 ./run help           this text
 """
@@ -58,13 +59,23 @@ def run_check(arguments: Sequence[str]) -> int:
 
 def run_bench(arguments: Sequence[str]) -> int:
     """Become one script of tests/bench, or name those that there are."""
-    scripts = {path.stem: path for path in sorted((ROOT / "tests/bench").glob("[!_]*.py"))}
+    scripts = [path.stem for path in sorted((ROOT / "tests/bench").glob("[!_]*.py"))]
+    return run_one_of("tests.bench", scripts, "measurement", arguments)
+
+
+def run_lab(arguments: Sequence[str]) -> int:
+    """Become one of the labs."""
+    return run_one_of("tests.lab", ["nat"], "lab", arguments)
+
+
+def run_one_of(room: str, scripts: Sequence[str], what: str, arguments: Sequence[str]) -> int:
+    """Become the script that is named, with what follows its name."""
     if not arguments or arguments[0] not in scripts:
-        print(f"Say which measurement: {', '.join(scripts) or 'there is none yet'}.", file=sys.stderr)
+        print(f"Say which {what}: {', '.join(scripts) or 'there is none yet'}.", file=sys.stderr)
         return 2
     environment.prepare("dev")
     os.chdir(ROOT)
-    os.execv(PYTHON, [str(PYTHON), "-m", f"tests.bench.{arguments[0]}", *arguments[1:]])
+    os.execv(PYTHON, [str(PYTHON), "-m", f"{room}.{arguments[0]}", *arguments[1:]])
 
 
 def run_pin(arguments: Sequence[str]) -> int:
@@ -85,6 +96,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "test": run_tests,
     "check": run_check,
     "bench": run_bench,
+    "lab": run_lab,
     "pin": run_pin,
     "help": show_help,
     "-h": show_help,

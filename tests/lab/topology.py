@@ -23,6 +23,8 @@ ROUND_TRIP: Final = 40.0
 RATE: Final = 100.0
 _LAN: Final = "192.168.1"
 _CARRIER: Final = "100.64.1"
+SAME_NETWORK: Final = "same-network"
+CUT_OFF: Final = "cut-off"
 _HOSTS: Final = {"a": 10, "b": 20}
 
 
@@ -45,9 +47,13 @@ class Cell:
 
     a: Side
     b: Side | None
+    cut: str = ""
+    """Whose machine is cut off from everything once all is set up: `a` or `b`."""
 
     def __str__(self) -> str:
-        return f"{self.a}:{'same-network' if self.b is None else self.b}"
+        if self.b is None:
+            return f"{self.a}:{SAME_NETWORK}"
+        return ":".join(CUT_OFF if who in self.cut else str(side) for who, side in (("a", self.a), ("b", self.b)))
 
 
 @dataclass(slots=True)
