@@ -24,6 +24,8 @@ UNPICKLERS = {"pickle", "cPickle", "dill", "shelve", "marshal", "cloudpickle"}
 AGENT_ROOT = {"agent.app", "agent.__main__"}
 PUMPS = "node text_link directory images library history database identity".split()
 MAY_SPEAK_REDIS = {"rendezvous.redis_client", "rendezvous.redis_line"}
+# What runs in a child process shares values with the agent, and no code that patches, serves or stores.
+NEARBY_MAY_SEE = ("agent.nearby", "agent.protocol.card", "rendezvous.contract")
 MAY_PATCH = {"agent.__main__", "agent.node", "rendezvous.__main__", "rendezvous.serving"}
 
 
@@ -64,6 +66,10 @@ def objection(found: Import) -> str | None:
         return "nothing is ever unpickled"
     if top == "eventlet" and by not in MAY_PATCH:
         return "eventlet belongs to the entry points, to agent.node and to rendezvous.serving"
+    if within(by, "agent.nearby"):
+        return None if standard or within(of, "ifaddr", "zeroconf", *NEARBY_MAY_SEE) else "the child knows no agent"
+    if within(of, "agent.nearby") and within(by, "agent") and not within(of, "agent.nearby.lines"):
+        return "what speaks with routers and the LAN runs in a process of its own"
     if within(by, "rendezvous") and within(of, "agent"):
         return "the rendezvous does not know the agent"
     if within(by, "agent") and within(of, "rendezvous") and not within(of, "rendezvous.contract"):
@@ -143,6 +149,8 @@ def test_no_room_looks_where_it_may_not() -> None:
         ("agent.page.events", "from ..node import Node"),
         ("agent.node", "from .app import Agent"),
         ("agent.history", "import pickle"),
+        ("agent.nearby.lan", "from agent.node import Node"),
+        ("agent.neighbourhood", "from agent.nearby.lan import Lan"),
     ],
 )
 def test_a_wrong_arrow_is_caught(module: str, line: str) -> None:
@@ -160,6 +168,8 @@ def test_a_wrong_arrow_is_caught(module: str, line: str) -> None:
         ("rendezvous.__main__", "import eventlet"),
         ("agent.__main__", "from agent.app import build"),
         ("agent.app", "from agent.node import Node"),
+        ("agent.nearby.lan", "import zeroconf"),
+        ("agent.neighbourhood", "from agent.nearby.lines import Wish"),
         ("agent.page.routes", "from agent.protocol.errors import UsageError"),
     ],
 )
