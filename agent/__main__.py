@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from eventlet.greenio import GreenSocket
 
-from agent import app, backup_command, commands, invite_command
+from agent import app, backup_command, commands, doctor_command, invite_command
 from agent.database import DamagedDatabase
 from agent.datafolder import IDENTITY_FILE, DataFolder, default_folder, other_person
 from agent.identity import Identity, load_or_make_identity
@@ -119,6 +119,8 @@ def main() -> int:
     """Run the agent until it is told to stop, or the command that is named; the exit status."""
     if sys.argv[1:2] == ["invite"]:
         return invite_command.main(sys.argv[2:])
+    if sys.argv[1:2] == ["doctor"]:
+        return doctor_command.main(sys.argv[2:])
     if sys.argv[1:] and sys.argv[1] in ("backup", "restore"):
         return backup_command.main(sys.argv[1:])
     if sys.argv[1:] and sys.argv[1] in commands.NAMES:

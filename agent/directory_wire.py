@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -56,6 +57,8 @@ class Wire:
         self.host = host or ""
         self._port = port
         self._secure = parts.scheme == "https"
+        self.clock: float | None = None
+        """Seconds by which our clock is ahead of the server's, as its last answer had it, to a second."""
 
     def get(self, path: str, token: str | None = None, **query: str) -> Json:
         """Ask for a resource, with the session where there is one."""
@@ -79,6 +82,7 @@ class Wire:
             connection.request(method, target, body, headers)
             response = connection.getresponse()
             text = self._read(response)
+            self.clock = _ahead(response.headers.get("Date"))
         except (OSError, http.client.HTTPException, UnicodeError):
             raise self.down() from None
         finally:
@@ -111,6 +115,14 @@ class Wire:
         if not 400 <= status < 500 or status == 429:
             raise self.down("has a problem: " + message.rstrip(".") if message else "has a problem")
         raise Refused(code, message or f"The rendezvous refused this (status {status}).")
+
+
+def _ahead(date: str | None) -> float | None:
+    """Compare our clock with a Date header (RFC 9110 section 6.6.1), which has no fractions."""
+    try:
+        return None if date is None else round(time.time() - parsedate_to_datetime(date).timestamp() - 0.5, 1)
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_error(value: object) -> tuple[str, str]:

@@ -96,7 +96,8 @@ def _build_parser(environment: Mapping[str, str]) -> Parser:
         allow_abbrev=False,
         description="Exchange quotes and pictures with people who also said yes.",
         epilog="Commands: `agent invite` prints a link that invites others to you; users, connect, ask-quote, "
-        "ask-image, requests, accept and reject use an agent that runs (`agent users --help`).",
+        "ask-image, requests, accept and reject use an agent that runs (`agent users --help`); `agent doctor [NAME]` "
+        "says how you are connected, and why.",
     )
     add = parser.add_argument
     add("--port", type=port_number, default=DEFAULT_PAGE_PORT, metavar="N", help="the page (5050)")
