@@ -5,19 +5,23 @@ the endpoint sends to those goes down wrapped. Verbs about peers stay the endpoi
 verb of either, call the doors here as the endpoint's docstring says. Used by `agent.node` and `agent.app`.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent.protocol import handshake, packet
+from agent.protocol.binding import WEBSOCKET
 from agent.protocol.candidates import RELAY_UDP, RELAY_WS
 from agent.protocol.events import Event
 from agent.protocol.packet import Address, Datagrams
 from agent.protocol.reach_events import ReachEvent
+from agent.protocol.reflexion import Reflexion, StunServer
 from agent.protocol.relays import Relays, RelayStatus, Routes
 from rendezvous.contract.relay import FIRST_BYTES
 from rendezvous.contract.ticket import Ticket
 
 _RELAYED = (RELAY_UDP, RELAY_WS)
+_STUN = range(4)  # RFC 7983
 _PEERS = (handshake.INITIATION, handshake.RESPONSE, handshake.COOKIE, packet.DATA)
 
 
@@ -38,8 +42,11 @@ class Front:
 
     def __init__(self, endpoint: Core, random: Callable[[int], bytes]) -> None:
         self._endpoint = endpoint
-        self._relays = Relays(endpoint, random)
-        self._events = self._relays.events
+        self._out: deque[Datagrams] = deque()
+        self._events: deque[ReachEvent] = deque()
+        self._relays = Relays(endpoint, random, self._out, self._events)
+        self._reflexion = Reflexion(random, self._out, self._events)
+        self._blocked = False
 
     # --- verbs ---
 
@@ -61,13 +68,31 @@ class Front:
         """Return how it stands with all relays."""
         return self._relays.statuses()
 
+    def learn(self, servers: Sequence[StunServer], now: float) -> None:
+        """Ask these STUN servers, given by IP address, what they see of us: now, and as often as keeps it true.
+
+        What becomes of it: Reflexive.
+        """
+        self._reflexion.learn(servers, now)
+
+    def hosts(self, addresses: Sequence[Address]) -> None:
+        """Learn the addresses of this machine, each with the peer port: what is seen as it is has no NAT."""
+        self._reflexion.hosts(addresses)
+
+    def seen(self) -> list[tuple[Address, Address | None]]:
+        """Return each STUN server, and as what it sees us; None where it does not answer."""
+        return self._reflexion.seen()
+
     def relearn(self, now: float) -> None:
         """Learn everything anew that depends on our addresses: the network has changed."""
+        self._reflexion.relearn(now)
         self._relays.rebind(now)
 
     def unsendable(self, address: Address, reason: str, now: float) -> None:
         """Learn that the kernel, ICMP or the WebSocket says that datagrams to an address do not go (see Endpoint)."""
         self._relays.unsendable(address, now)
+        self._reflexion.unsendable(address, now)
+        self._heed(now)
         self._endpoint.unsendable(address, reason, now)
 
     def close(self, now: float) -> None:
@@ -85,7 +110,9 @@ class Front:
 
     def datagrams_to_send(self, now: float) -> list[Datagrams]:
         """Return datagrams to send now, none if there are none. Their data is good until the next call."""
-        if out := self._relays.datagrams_to_send():
+        if self._out:
+            out = list(self._out)
+            self._out.clear()
             return out
         while out := self._endpoint.datagrams_to_send(now):
             if not any(datagrams.address[0] in _RELAYED for datagrams in out):
@@ -100,11 +127,13 @@ class Front:
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
-        times = (self._endpoint.next_timeout(), self._relays.next_timeout())
+        times = (self._endpoint.next_timeout(), self._relays.next_timeout(), self._reflexion.next_timeout())
         return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due. Too early or too often does no harm."""
+        self._reflexion.handle_timeout(now)
+        self._heed(now)
         self._relays.handle_timeout(now)
         self._endpoint.handle_timeout(now)
 
@@ -119,15 +148,32 @@ class Front:
                 up.append(datagrams)
                 continue
             while at < len(data):
-                inner: Datagrams | None = None
                 if data[at] in FIRST_BYTES:
                     inner, read = self._relays.receive(datagrams, at, now)
+                    at += read
+                    if inner is not None:
+                        up.append(inner)
+                    elif self._blocked and datagrams.address[0] != WEBSOCKET:
+                        self._reflexion.came(now)
+                    continue
+                one = Datagrams(datagrams.address, data[at : at + size], size)
+                at += size
+                if one.data[0] in _STUN:
+                    self._receive_stun(one, now)
                 else:
-                    inner, read = Datagrams(datagrams.address, data[at : at + size], size), size
-                at += read
-                if inner is not None:
-                    up.append(inner)
+                    up.append(one)
         return up
+
+    def _receive_stun(self, datagrams: Datagrams, now: float) -> None:
+        if self._reflexion.receive(bytes(datagrams.data), datagrams.address, now):
+            self._relays.rebind(now)
+        self._heed(now)
+
+    def _heed(self, now: float) -> None:
+        """Let the relays know whether UDP is blocked."""
+        if self._reflexion.blocked != self._blocked:
+            self._blocked = not self._blocked
+            self._relays.set_blocked(self._blocked, now)
 
     def _wrapped(self, out: list[Datagrams], now: float) -> list[Datagrams]:
         wrapped = []

@@ -35,7 +35,7 @@ class Routes(Protocol):
 
     def add_route(self, key: bytes, address: Address, now: float) -> None: ...
     def drop_route(self, key: bytes, address: Address, now: float) -> None: ...
-    def in_session(self, key: bytes) -> bool: ...
+    def needs(self, key: bytes) -> bool: ...
     def is_connected(self, key: bytes) -> bool: ...
 
 
@@ -74,20 +74,20 @@ class _Entry:
 
 
 class Relays:
-    """All bindings of one agent."""
+    """All bindings of one agent. What is for relays goes into `out`, what is for the agent into `events`."""
 
-    def __init__(self, routes: Routes, random: Callable[[int], bytes]) -> None:
-        self._routes, self._random = routes, random
+    def __init__(
+        self, routes: Routes, random: Callable[[int], bytes], out: deque[Datagrams], events: deque[ReachEvent]
+    ) -> None:
+        self._routes, self._random, self._out, self._events = routes, random, out, events
         self._entries: dict[int, _Entry] = {}
         self._bound: dict[tuple[Address, bytes], _Entry] = {}  # by server and binding
         self._leaving: list[tuple[float, bytes, Address]] = []  # routes that are about to go
         self._wanted: dict[bytes, float] = {}  # when a ticket is wished for
         self._wished: dict[bytes, float] = {}  # when it was
-        self._out: deque[Datagrams] = deque()
         self._count = 0
         self._next_look = inf
         self._blocked = False
-        self.events: deque[ReachEvent] = deque()
 
     # --- verbs ---
 
@@ -99,7 +99,7 @@ class Relays:
         if any(entry.rank == (ticket.expires, ticket.id) for entry in mine) or not servers:
             return
         if not mine and ticket.side is Side.OTHER and self._strangers() >= MOST_STRANGERS and self._is_strange(key):
-            self.events.append(RelayLost(key, _TOO_MANY_STRANGERS))
+            self._events.append(RelayLost(key, _TOO_MANY_STRANGERS))
             return
         if len(mine) >= MOST_OF_ONE:
             self._end(min(mine, key=lambda entry: (entry.with_peer, entry.rank)), now)
@@ -169,12 +169,6 @@ class Relays:
             entry.binding.sent(len(outer.data), now)
         return out
 
-    def datagrams_to_send(self) -> list[Datagrams]:
-        """Return what is for the relays themselves."""
-        out = list(self._out)
-        self._out.clear()
-        return out
-
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
         times = [self._next_look, *self._wanted.values(), *(when for when, _, _ in self._leaving)]
@@ -201,7 +195,7 @@ class Relays:
         for key in [key for key, when in self._wanted.items() if now >= when]:
             del self._wanted[key]
             self._wished[key] = now
-            self.events.append(TicketNeeded(key))
+            self._events.append(TicketNeeded(key))
 
     # --- inside ---
 
@@ -223,7 +217,7 @@ class Relays:
             self._routes.add_route(entry.key, route, now)  # what was dropped until now gets through
         entry.with_peer = route is not None and binding.peer
         if route is None and binding.trouble and binding.trouble != entry.trouble and not self._others(entry):
-            self.events.append(RelayLost(entry.key, binding.trouble))
+            self._events.append(RelayLost(entry.key, binding.trouble))
         entry.trouble = binding.trouble
         if binding.over is not None:
             self._end(entry, now)
@@ -246,7 +240,7 @@ class Relays:
         if route is not None:
             self._leaving = [leaving for leaving in self._leaving if leaving[2] != route]
             self._routes.add_route(entry.key, route, now)
-            self.events.append(RelayBound(entry.key, entry.binding.kind, entry.binding.left, entry.binding.rtt or 0.0))
+            self._events.append(RelayBound(entry.key, entry.binding.kind, entry.binding.left, entry.binding.rtt or 0.0))
         if old is not None and route is not None:
             self._leaving.append((now + OVERLAP, entry.key, old))
         elif old is not None:
@@ -279,7 +273,7 @@ class Relays:
     def _look(self, now: float) -> None:
         """Let go of what nobody needs, and wish for new tickets in time."""
         for entry in list(self._entries.values()):
-            if self._routes.in_session(entry.key):
+            if self._routes.needs(entry.key):
                 entry.needed = now
                 if now >= entry.ends - RENEW and entry.retires == inf and self._is_last(entry):
                     self._want(entry.key, now)

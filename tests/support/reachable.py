@@ -1,23 +1,27 @@
-"""A rendezvous' relay on the simulated network, and agents of which only the front is real.
+"""A rendezvous' relay and STUN server on the simulated network, and agents of which only the front is real.
 
-Owns no protocol: the relay is `rendezvous.relay`, the client `agent.protocol.front`; `Core` stands for the endpoint and
-keeps what it was given.
+Owns no protocol: the servers are `rendezvous.relay` and `rendezvous.stun`, the client is `agent.protocol.front`; `Core`
+stands for the endpoint and keeps what it was given.
 """
 
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from random import Random
 from typing import Any
 
 from agent.protocol.front import Front
 from agent.protocol.packet import Address, Datagrams
-from agent.protocol.reach_events import RelayLost, TicketNeeded
+from agent.protocol.reach_events import Reflexive, RelayLost, TicketNeeded
+from agent.protocol.reflexion import StunServer
+from rendezvous import stun
 from rendezvous.contract.ticket import Ticket
 from rendezvous.relay import Place
 from tests.support.network import Host, Network
 from tests.support.relayed import Bench, person, secret_of
 
 RELAY: Address = ("192.0.2.1", 3478)
+STUN: Address = ("192.0.2.53", 3478)
 ALICE, BOB = ("10.0.0.1", 4001), ("10.0.0.2", 4002)
 WEBSOCKET: Address = ("websocket", 0)
 
@@ -92,7 +96,7 @@ class Core:
     def drop_route(self, key: bytes, address: Address, now: float) -> None:
         self.routes[key].remove(address)
 
-    def in_session(self, key: bytes) -> bool:
+    def needs(self, key: bytes) -> bool:
         return key in self.sessions
 
     def is_connected(self, key: bytes) -> bool:
@@ -136,6 +140,11 @@ class Agent:
     def lost(self) -> list[str]:
         """Return why relays were lost, in the sentences that people read."""
         return [event.reason for event in self.host.events if isinstance(event, RelayLost)]
+
+    @property
+    def seen(self) -> list[Reflexive]:
+        """Return what STUN servers saw, one after the other."""
+        return [event for event in self.host.events if isinstance(event, Reflexive)]
 
     @property
     def wishes(self) -> int:
@@ -184,3 +193,23 @@ class World:
             if self.network.run_until(lambda: len(self.bob.core.came) > before, self.network.now + 0.1):
                 return True
         return False
+
+
+class StunHost:
+    """The rendezvous' STUN server on two ports of an address."""
+
+    def __init__(self, network: Network, address: Address = STUN, second_port: int | None = 3479) -> None:
+        self.network = network
+        self.server = StunServer(address, second_port)
+        self.asked: list[float] = []
+        for at in filter(None, (self.server.address, self.server.second)):
+            network.attach(at, partial(self._receive, at))
+
+    def _receive(self, at: Address, now: float, source: Address, data: bytes) -> None:
+        self.asked.append(now)
+        reply = stun.answer(data, *source, second_port=self.server.second is not None)
+        if reply is None:
+            return
+        leaves_from = self.server.second if reply.from_second_port else at
+        assert leaves_from is not None
+        self.network.send(leaves_from, source, reply.datagram)
