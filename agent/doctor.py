@@ -29,13 +29,14 @@ class Core(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """This agent's own situation. `stun`: {server, address}, what each server has seen us at; `relay`: that of the
-    rendezvous works, as far as is known.
+    """This agent's own situation. `stun`: {server, address}, what each server has seen us at; `notes`: a sentence for
+    each router that opens no port; `relay`: that of the rendezvous works, as far as is known.
     """
 
     reach: Reach
     candidates: tuple[Candidate, ...] = ()
     stun: tuple[Value, ...] = ()
+    notes: tuple[str, ...] = ()
     rendezvous: bool = True
     relay: bool = True
     port: int = 0
@@ -101,7 +102,8 @@ class Doctor:
         here = self._here()
         found = [{"found": one.found.name.lower(), "address": written(one.address)} for one in here.candidates]
         relays = [_relay_value(one) for one in self._relays()]
-        return {"nat": _network_value(here.reach), "candidates": found, "stun": list(here.stun), "relays": relays}
+        lists = {"candidates": found, "stun": list(here.stun), "notes": list(here.notes), "relays": relays}
+        return {"nat": _network_value(here.reach), **lists}
 
     def _forecast(self, here: Here, there: There) -> Forecast:
         if there.key is None:

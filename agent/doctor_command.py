@@ -100,7 +100,7 @@ def own_lines(state: Value, clock: float | None) -> Iterator[str]:
     addresses = [f"{one['address']:<28} {_FOUND[one['found']]}" for one in candidates]
     yield from _lines("Addresses", addresses or ["none told"])
     opened = [one["address"] for one in candidates if one["found"] == "mapped"]
-    yield from _lines("Router port", opened or ["none opened"])
+    yield from _lines("Router port", opened or reach.get("notes") or ["none opened"])
     seen = [f"{one['server']} saw {one['address'] or 'nothing'}" for one in reach.get("stun", [])]
     yield from _lines("STUN", seen or ["no server known"])
     yield from _lines("Relays", [relay_text(one) for one in reach.get("relays", [])] or ["none needed now"])

@@ -222,4 +222,5 @@ def test_my_own_situation_is_told_with_addresses_servers_and_relays() -> None:
     assert mine["nat"]["sentence"] == "A NAT that keeps one port for everybody, but lets in answers only."
     assert mine["candidates"][1] == {"found": "reflexive", "address": "203.0.113.9:4001"}
     assert mine["stun"] == list(stun)
+    assert mine["notes"] == []
     assert mine["relays"][0]["left"] == 90_000_000

@@ -58,6 +58,11 @@ def test_an_agent_that_knows_little_says_so() -> None:
         assert text in lines
 
 
+def test_a_router_that_opens_nothing_has_its_reason_told() -> None:
+    lines = list(own_lines(state(notes=["The router at 192.168.1.1 answers neither PCP nor UPnP."]), None))
+    assert "Router port     The router at 192.168.1.1 answers neither PCP nor UPnP." in lines
+
+
 def test_it_is_well_only_with_a_name_a_rendezvous_and_a_clock_that_is_believed() -> None:
     assert is_well(state(), 30.0)
     assert is_well(state(), None)
