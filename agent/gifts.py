@@ -18,24 +18,27 @@ class Gifts:
         self._library = library
         self._open: dict[str, ImageSource] = {}
 
-    def pick(self, request: str, kind: str, item: str | None) -> tuple[Gift, dict[str, Any]]:
+    def pick(
+        self, request: str, kind: str, item: str | None, keep_metadata: bool = False
+    ) -> tuple[Gift, dict[str, Any]]:
         """Return an item, or one at random, as a gift and as the entry shows it. UsageError `bad_request`."""
         chosen = self._library.random_item(kind) if item is None else self._library.item(item)
         if chosen["kind"] != kind:
             raise UsageError("bad_request", f"This item is not a {'picture' if kind == 'image' else 'quote'}.")
-        return self._image(request, str(chosen["item"])) if kind == "image" else _quote(chosen)
+        return self._image(request, str(chosen["item"]), keep_metadata) if kind == "image" else _quote(chosen)
 
-    def offered(self, request: str, kind: str, value: Any) -> tuple[Gift, dict[str, Any]]:
+    def offered(self, request: str, kind: str, value: Any, keep_metadata: bool = False) -> tuple[Gift, dict[str, Any]]:
         """Return what is offered: a quote's fields, or the item of a picture."""
-        return self._image(request, value) if kind == "image" else _quote(value)
+        return self._image(request, value, keep_metadata) if kind == "image" else _quote(value)
 
     def again(self, entry: dict[str, Any]) -> ImageGift:
         """Return the picture that an interrupted request gives. UsageError if it is not there any more."""
-        gift, shown = self._image(entry["request"], entry["item"])
-        if shown["image"]["sha256"] != entry["image"]["sha256"]:
+        for keep_metadata in (False, True):
+            gift, shown = self._image(entry["request"], entry["item"], keep_metadata)
+            if shown["image"]["sha256"] == entry["image"]["sha256"]:
+                return gift
             self.let_go(entry["request"])
-            raise UsageError("bad_request", "This picture is not there any more.")
-        return gift
+        raise UsageError("bad_request", "This picture is not there any more.")
 
     def quote_of(self, item: object) -> dict[str, object]:
         """Return a quote of the collection. UsageError `bad_request`."""
@@ -55,10 +58,9 @@ class Gifts:
         if source is not None:
             source.close()
 
-    def _image(self, request: str, item: str) -> tuple[ImageGift, dict[str, Any]]:
-        value = self._library.item(item)
-        source = self._open[request] = self._library.open_image(item)
-        facts = source.facts
+    def _image(self, request: str, item: str, keep_metadata: bool) -> tuple[ImageGift, dict[str, Any]]:
+        source = self._open[request] = self._library.open_image(item, keep_metadata=keep_metadata)
+        value, facts = self._library.item(item), source.facts
         image = Image(
             facts.size,
             facts.format,
@@ -68,7 +70,16 @@ class Gifts:
             hashlib.sha256(facts.digests).digest(),
             facts.preview,
         )
-        shown = {name: value[name] for name in ("url", "width", "height", "format", "bytes", "sha256")}
+        shown = {
+            "url": f"/media/{facts.sha256}",
+            "width": facts.width,
+            "height": facts.height,
+            "format": facts.format,
+            "bytes": facts.size,
+            "sha256": facts.sha256,
+            "stripped": value["stripped"] and not keep_metadata,
+        }
+        shown |= {name: value[name] for name in ("caption", "alt") if name in value}
         return ImageGift(image, source, facts.digests), {"item": item, "image": shown}
 
 

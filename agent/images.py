@@ -1,20 +1,22 @@
 """What may be known of a picture file, found out by a child process with limits.
 
 Owns the limits, the child (`image_worker`) and the sentences for what is refused. No picture is
-ever opened in the agent's own process, and nothing but the content decides what a picture is. Used
-by `library` and `parts`. Waiting for the child lets other green threads go on, because `subprocess`
-is used in the ways that eventlet makes cooperative.
+ever opened in the agent's own process, and nothing but the content decides what a picture is. The
+child also makes the copy that leaves, without metadata. Used by `library` and `parts`. Waiting for
+the child lets other green threads go on, because `subprocess` is used in the ways that eventlet
+makes cooperative.
 """
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agent.protocol import transfer
 from agent.protocol.errors import UsageError
@@ -34,6 +36,8 @@ PREVIEW_BYTES: Final = 1500
 _WORKER: Final = Path(__file__).with_name("image_worker.py")
 _SECONDS: Final = 10  # of processor time; the wall clock may show twice as much
 _MEMORY: Final = 1280 * 1024 * 1024  # a progressive JPEG of MAX_PIXELS needs most of it
+_WRITTEN: Final = MAX_BYTES + 1024  # a copy may be some bytes larger, where its end was missing
+_REVEALED: Final = 8192  # characters of JSON that the facts of one picture take at most
 _KINDS: Final = "JPEG, PNG, WebP and GIF"
 _REFUSALS: Final = {
     "unknown": ("unsupported_image", f"This is not a picture of a kind that can be sent: {_KINDS} can."),
@@ -42,6 +46,7 @@ _REFUSALS: Final = {
     "frames": ("too_large", "This animation is too long."),
     "memory": ("too_large", "This picture needs too much memory to be shown."),
     "time": ("too_large", "This picture takes too long to be shown."),
+    "disk": ("limit", "The disk is full: the picture was not saved."),
 }
 # Each child may take a processor and a lot of memory: two at once are enough for one person.
 _at_once: Final = threading.BoundedSemaphore(2)
@@ -61,21 +66,58 @@ class ImageFacts:
     preview: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a file turned out to be. `facts`: of the copy if one was made, and then `original` is of the file itself.
+
+    `reveals`: what the file says of place, device, time and people (see `metadata`).
+    """
+
+    facts: ImageFacts
+    original: ImageFacts | None = None
+    reveals: dict[str, Any] = field(default_factory=dict)
+
+
 def inspect(path: Path) -> ImageFacts:
+    """Decode the whole of a picture file; see `look_at`."""
+    return look_at(path).facts
+
+
+def look_at(path: Path, copy: Path | None = None) -> Looked:
     """Decode the whole of a picture file in a child process, and have the disk hold it for good.
 
-    The preview is a WebP of at most 1500 bytes and 32 pixels a side; it may be empty. Raises
-    `UsageError` with `unsupported_image` or `too_large`. A symbolic link is not followed.
+    With `copy`, a new file, what would leave is written there and decoded: the picture without its
+    metadata. Nothing is written if there is none. The preview is a WebP of at most 1500 bytes and 32
+    pixels a side; it may be empty. Raises `UsageError` with `unsupported_image`, `too_large` or
+    `limit`. A symbolic link is not followed.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as opened:
+        fd = _opened(opened, path, os.O_RDONLY)
         if os.fstat(fd).st_size > MAX_BYTES:
             raise too_many_bytes()
-        with _at_once:
-            code, lines = _run_worker(fd)
-    finally:
-        os.close(fd)
-    return _facts(code, lines)
+        wanted = {}
+        if copy is not None:
+            wanted["copy"] = _opened(opened, copy, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        opened.enter_context(_at_once)
+        code, lines = _run_worker(fd, wanted)
+    return _looked(code, lines)
+
+
+def look_at_beginning(path: Path, length: int) -> tuple[str, tuple[int, int] | None]:
+    """Read, in a child process, format and dimensions off the first bytes of a picture that is arriving.
+
+    The dimensions are as the picture is shown, or None if that is still to come. Raises `UsageError`.
+    """
+    with contextlib.ExitStack() as opened:
+        fd = _opened(opened, path, os.O_RDONLY)
+        code, lines = _run_worker(fd, {"beginning": length})
+    if len(lines) != 1 or code != 0:
+        raise UsageError(*_REFUSALS["broken"])
+    found = json.loads(lines[0])
+    if "refused" in found:
+        raise UsageError(*_REFUSALS.get(found["refused"], _REFUSALS["broken"]))
+    size = found["size"]
+    return str(found["format"]), (int(size[0]), int(size[1])) if size else None
 
 
 def too_many_bytes() -> UsageError:
@@ -94,7 +136,13 @@ def child_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in needed if name in os.environ}
 
 
-def _run_worker(fd: int) -> tuple[int, list[bytes]]:
+def _opened(stack: contextlib.ExitStack, path: Path, flags: int) -> int:
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _run_worker(fd: int, wanted: dict[str, int]) -> tuple[int, list[bytes]]:
     """Run the child on an open file; return its exit status and the lines that it wrote."""
     limits = {
         "formats": list(MIME),
@@ -102,15 +150,17 @@ def _run_worker(fd: int) -> tuple[int, list[bytes]]:
         "frames": MAX_FRAMES,
         "seconds": _SECONDS,
         "memory": _MEMORY,
+        "written": _WRITTEN if "copy" in wanted else 0,
         "chunk": CHUNK,
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", str(_WORKER), json.dumps(limits)],
+        [sys.executable, "-P", str(_WORKER), json.dumps(limits | wanted)],
         stdin=fd,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
         env=child_environment(),
+        pass_fds=[wanted["copy"]] if "copy" in wanted else (),
         start_new_session=True,  # Ctrl-C in the terminal is the agent's business alone
     )
     # Not communicate(timeout=…): under eventlet its TimeoutExpired is a class of another module.
@@ -127,14 +177,25 @@ def _run_worker(fd: int) -> tuple[int, list[bytes]]:
             process.wait()
 
 
-def _facts(code: int, lines: list[bytes]) -> ImageFacts:
+def _looked(code: int, lines: list[bytes]) -> Looked:
     """Believe the child no further than its values are possible."""
-    if len(lines) != 2 or code != 0:
+    if code != 0 or not 2 <= len(lines) <= 3:
         raise UsageError(*_REFUSALS["time" if lines and code < 0 else "broken"])
-    hashed, found = (json.loads(line) for line in lines)
-    if "refused" in found:
-        raise UsageError(*_REFUSALS.get(found["refused"], _REFUSALS["broken"]))
-    facts = ImageFacts(
+    hashed, *surveyed, found = (json.loads(line) for line in lines)
+    if "refused" in found or not surveyed:
+        raise UsageError(*_REFUSALS.get(found.get("refused"), _REFUSALS["broken"]))
+    (survey,) = surveyed
+    original = _facts(found, hashed)
+    facts = original if survey["copy"] is None else _facts(found, survey["copy"])
+    reveals = survey["reveals"]
+    possible = facts.format in MIME and facts.width > 0 and facts.height > 0
+    if not possible or len(facts.preview) > PREVIEW_BYTES or len(json.dumps(reveals)) > _REVEALED:
+        raise UsageError(*_REFUSALS["broken"])
+    return Looked(facts, None if facts is original else original, reveals)
+
+
+def _facts(found: dict[str, Any], hashed: dict[str, Any]) -> ImageFacts:
+    return ImageFacts(
         format=str(found["format"]),
         width=int(found["width"]),
         height=int(found["height"]),
@@ -144,7 +205,3 @@ def _facts(code: int, lines: list[bytes]) -> ImageFacts:
         digests=base64.b64decode(hashed["digests"]),
         preview=base64.b64decode(found["preview"]),
     )
-    possible = facts.format in MIME and facts.width > 0 and facts.height > 0
-    if not possible or len(facts.preview) > PREVIEW_BYTES:
-        raise UsageError(*_REFUSALS["broken"])
-    return facts

@@ -10,25 +10,28 @@ agent's composition root, and by tests without any event loop.
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import random
 import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from agent import images, starter
 from agent.database import Database, disk_error, private_folder
-from agent.images import ImageFacts
+from agent.images import ImageFacts, Looked
 from agent.parts import Announcement, ImageSink, ImageSource
 from agent.protocol.errors import UsageError
-from agent.quotes import Quote, checked_quote
+from agent.quotes import Quote, checked_line, checked_quote
 
 ITEMS_SHOWN: Final = 300
 TEXT_SHOWN: Final = 280
+MAX_CAPTION: Final = 300  # characters
+MAX_ALT: Final = 1000  # characters
 _MEGABYTE: Final = 1024 * 1024
 _ITEM: Final = re.compile(r"[0-9a-f]{32}")
 _REQUEST: Final = _ITEM
@@ -49,9 +52,18 @@ _STEPS: Final = (
     ) STRICT;
     CREATE TABLE notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT
     """,
+    # `sha256` is what leaves. `original`: the file with its metadata, where that is another one. `reveals`: what it
+    # says, as JSON; NULL where nobody has looked yet.
+    """
+    ALTER TABLE items ADD COLUMN original TEXT REFERENCES images (sha256);
+    ALTER TABLE items ADD COLUMN reveals TEXT;
+    ALTER TABLE items ADD COLUMN caption TEXT;
+    ALTER TABLE items ADD COLUMN alt TEXT
+    """,
 )
 _ITEMS: Final = """
-    SELECT item, kind, text, author, source, name, sha256, width, height, format, size AS bytes
+    SELECT item, kind, text, author, source, name, sha256, width, height, format, size AS bytes,
+        original, reveals, caption, alt
     FROM items LEFT JOIN images USING (sha256)
 """
 # `received` stays 1 once it is: the picture then outlives its item.
@@ -59,6 +71,10 @@ _ADD_IMAGE: Final = """
     INSERT INTO images (format, width, height, frames, size, sha256, digests, preview, received)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, {received})
     ON CONFLICT (sha256) DO UPDATE SET received = max(received, excluded.received)
+"""
+_UNUSED: Final = """
+    FROM images WHERE NOT received
+        AND NOT EXISTS (SELECT 1 FROM items WHERE images.sha256 IN (items.sha256, items.original))
 """
 _SET_NOTE: Final = """
     INSERT INTO notes (name, value) VALUES (?, ?)
@@ -121,21 +137,24 @@ class Library:
     def add_image(self, stream: Readable, filename: str | None = None) -> dict[str, Any]:
         """Add a picture from a stream of bytes; one that is there already is the same item.
 
-        `filename` is for people to read, and decides nothing. Raises `UsageError` `too_large`,
-        `unsupported_image` or `limit`; nothing is left behind then.
+        Its metadata stays here: what is offered is a copy without it (see `metadata`). `filename` is
+        for people to read, and decides nothing. Raises `UsageError` `too_large`, `unsupported_image`
+        or `limit`; nothing is left behind then.
         """
         upload = self._incoming / f"{secrets.token_hex(16)}.upload"
         try:
             _copy(stream, upload)
-            facts = images.inspect(upload)
-            item = facts.sha256[:32]
-            with self._db.change() as db:
-                db.execute(_ADD_IMAGE.format(received=0), _values(facts))
+            with self._looked_at(upload) as (looked, copy), self._db.change() as db:
+                whole = looked.original or looked.facts
+                for facts, path in ((whole, upload), (looked.facts, copy))[: 2 if looked.original else 1]:
+                    db.execute(_ADD_IMAGE.format(received=0), _values(facts))
+                    path.replace(self._images / facts.sha256)
+                item = whole.sha256[:32]
                 db.execute(
-                    "INSERT OR IGNORE INTO items (item, kind, sha256, name) VALUES (?, 'image', ?, ?)",
-                    (item, facts.sha256, _shown_name(filename)),
+                    "INSERT OR IGNORE INTO items (item, kind, sha256, original, reveals, name)"
+                    " VALUES (?, 'image', ?, ?, ?, ?)",
+                    (item, looked.facts.sha256, *_revealed(looked), _shown_name(filename)),
                 )
-                upload.replace(self._images / facts.sha256)
         except OSError as error:
             raise disk_error(error, "the picture") from error
         finally:
@@ -144,16 +163,27 @@ class Library:
                 upload.unlink(missing_ok=True)
         return self.item(item)
 
+    def describe_item(self, item: object, caption: object = None, alt: object = None) -> dict[str, Any]:
+        """Set what stands under an offered picture, and what stands for it; None leaves it, "" takes it away."""
+        row = self._row(item)
+        if row["kind"] != "image":
+            raise UsageError("bad_request", "Only a picture can have a caption or an alternative text.")
+        texts = {"caption": (caption, MAX_CAPTION), "alternative text": (alt, MAX_ALT)}
+        new = [None if text is None else checked_line(text, name, most) for name, (text, most) in texts.items()]
+        with self._db.change() as db:
+            sql = "UPDATE items SET caption = coalesce(?, caption), alt = coalesce(?, alt) WHERE item = ?"
+            db.execute(sql, (*new, row["item"]))
+        self._shown = None
+        return self.item(item)
+
     def remove_item(self, item: object) -> None:
         """Stop offering an item; a picture goes from the disk unless it was also received."""
         row = self._row(item)
         with self._db.change() as db:
             db.execute("DELETE FROM items WHERE item = ?", (row["item"],))
-            left = db.execute("DELETE FROM images WHERE sha256 = ? AND NOT received", (row["sha256"],))
+            gone = _drop_unused(db)
         self._shown = None
-        if left.rowcount:
-            with contextlib.suppress(OSError):  # what stays is removed at the next start
-                (self._images / row["sha256"]).unlink(missing_ok=True)
+        self._unlink(gone)
 
     def ensure_starter(self, on_item: Callable[[dict[str, Any]], object]) -> None:
         """Put in the starter collection, once for each folder; what was removed does not come back.
@@ -178,17 +208,25 @@ class Library:
 
     # Pictures as files
 
-    def open_image(self, item: object) -> ImageSource:
-        """Open an offered picture for reading; close it when done."""
+    def open_image(self, item: object, *, keep_metadata: bool = False) -> ImageSource:
+        """Open what leaves of an offered picture for reading; close it when done.
+
+        With `keep_metadata` that is the file as it was added. A picture that was added before metadata
+        was looked at is looked at now.
+        """
         row = self._row(item)
         if row["kind"] != "image":
             raise UsageError("bad_request", "This item is not a picture.")
-        found = self._db.row("SELECT * FROM images WHERE sha256 = ?", (row["sha256"],))
-        if found is None:
-            raise UsageError("bad_request", "This picture is no longer there.")
-        fields = {field.name: found[field.name] for field in dataclasses.fields(ImageFacts)}
         try:
-            return ImageSource(self._images / row["sha256"], ImageFacts(**fields))
+            if row["reveals"] is None:
+                self._look_again(row)
+                row = self._row(item)
+            chosen = (row["original"] or row["sha256"]) if keep_metadata else row["sha256"]
+            found = self._db.row("SELECT * FROM images WHERE sha256 = ?", (chosen,))
+            if found is None:
+                raise UsageError("bad_request", "This picture is no longer there.")
+            fields = {field.name: found[field.name] for field in dataclasses.fields(ImageFacts)}
+            return ImageSource(self._images / chosen, ImageFacts(**fields))
         except OSError as error:
             raise UsageError("bad_request", "This picture is no longer on the disk.") from error
 
@@ -228,6 +266,25 @@ class Library:
             if path.suffix in (".part", ".bitmap") and path.stem not in keep:
                 path.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _looked_at(self, path: Path) -> Iterator[tuple[Looked, Path]]:
+        """Look at a picture; give what was found and, for the length of the block, the copy without metadata."""
+        copy = self._incoming / f"{secrets.token_hex(16)}.upload"
+        try:
+            yield images.look_at(path, copy), copy
+        finally:
+            with contextlib.suppress(OSError):
+                copy.unlink(missing_ok=True)
+
+    def _look_again(self, row: sqlite3.Row) -> None:
+        with self._looked_at(self._images / row["sha256"]) as (looked, copy), self._db.change() as db:
+            if looked.original:
+                db.execute(_ADD_IMAGE.format(received=0), _values(looked.facts))
+                copy.replace(self._images / looked.facts.sha256)
+            sql = "UPDATE items SET sha256 = ?, original = ?, reveals = ? WHERE item = ?"
+            db.execute(sql, (looked.facts.sha256, *_revealed(looked), row["item"]))
+        self._shown = None
+
     def _keep_received(self, path: Path, facts: ImageFacts) -> None:
         with self._db.change() as db:
             db.execute(_ADD_IMAGE.format(received=1), _values(facts))
@@ -266,12 +323,18 @@ class Library:
             upload.unlink(missing_ok=True)
         known = {row["sha256"] for row in self._db.rows("SELECT sha256 FROM images")}
         there = {path.name for path in self._images.iterdir()}
-        for name in there - known:
-            (self._images / name).unlink(missing_ok=True)
-        if gone := [(name,) for name in known - there]:
-            with self._db.change() as db:
-                db.executemany("DELETE FROM items WHERE sha256 = ?", gone)
-                db.executemany("DELETE FROM images WHERE sha256 = ?", gone)
+        lost = [(name,) for name in known - there]
+        with self._db.change() as db:
+            db.executemany("UPDATE items SET original = NULL WHERE original = ?", lost)
+            db.executemany("DELETE FROM items WHERE sha256 = ?", lost)
+            db.executemany("DELETE FROM images WHERE sha256 = ?", lost)
+            unused = _drop_unused(db)
+        self._unlink([*(there - known), *unused])
+
+    def _unlink(self, names: Sequence[str]) -> None:
+        for name in names:
+            with contextlib.suppress(OSError):  # what stays is removed at the next start
+                (self._images / name).unlink(missing_ok=True)
 
 
 def _as_json(row: sqlite3.Row, cut: int | None) -> dict[str, Any]:
@@ -280,7 +343,21 @@ def _as_json(row: sqlite3.Row, cut: int | None) -> dict[str, Any]:
         return shown | Quote(row["text"], row["author"], row["source"]).as_json(cut)
     shown["url"] = f"/media/{row['sha256']}"
     shown |= {key: row[key] for key in ("width", "height", "format", "bytes", "sha256")}
-    return shown | {"name": row["name"]} if row["name"] else shown
+    shown["stripped"] = row["original"] is not None
+    if row["reveals"] is not None:
+        shown["reveals"] = json.loads(row["reveals"])
+    return shown | {key: row[key] for key in ("name", "caption", "alt") if row[key]}
+
+
+def _drop_unused(db: sqlite3.Connection) -> list[str]:
+    """Forget the pictures that are neither offered nor received; return their names."""
+    names = [str(row["sha256"]) for row in db.execute(f"SELECT sha256 {_UNUSED}")]
+    db.execute(f"DELETE {_UNUSED}")
+    return names
+
+
+def _revealed(looked: Looked) -> tuple[str | None, str]:
+    return looked.original.sha256 if looked.original else None, json.dumps(looked.reveals)
 
 
 def _values(facts: ImageFacts) -> tuple[object, ...]:

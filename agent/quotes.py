@@ -52,15 +52,22 @@ def checked_quote(text: object, author: object, source: object = None) -> Quote:
     )
 
 
-def _checked(value: object, name: str, *, limit: int | None = None, multiline: bool = False) -> str:
+def checked_line(value: object, name: str, most: int) -> str:
+    """Return a text on one line, which may be empty, or raise `UsageError`; `name` says what it is."""
+    return "" if value == "" else _checked(value, name, limit=most, of="")
+
+
+def _checked(
+    value: object, name: str, *, limit: int | None = None, multiline: bool = False, of: str = " of a quote"
+) -> str:
     if not isinstance(value, str):
-        raise UsageError("bad_request", f"The {name} of a quote must be text.")
+        raise UsageError("bad_request", f"The {name}{of} must be text.")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise UsageError("bad_request", f"The {name} is not valid Unicode.") from None
     value = value.replace("\r\n", "\n").strip() if multiline else " ".join(value.split())
-    if not value:
+    if not value and of:
         raise UsageError("bad_request", f"A quote needs a {name}.")
     if limit is not None and len(value) > limit:
         raise UsageError("too_large", f"The {name} may have at most {limit} characters.")

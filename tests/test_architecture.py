@@ -78,6 +78,8 @@ def objection(found: Import) -> str | None:
         return _core_objection(of, standard, top, "rendezvous.contract")
     if within(by, "agent.protocol"):
         return _core_objection(of, standard, top, "agent.protocol", "rendezvous.contract")
+    if within(of, "agent.metadata") and not within(by, "agent.metadata", "agent.image_worker"):
+        return "the bytes of a picture are read in the child process alone"
     if within(by, "rendezvous") and top == "redis" and by not in MAY_SPEAK_REDIS:
         return "only the client of Redis imports redis"
     if within(by, "agent.page") and within(of, *(f"agent.{name}" for name in PUMPS)):
@@ -151,6 +153,7 @@ def test_no_room_looks_where_it_may_not() -> None:
         ("agent.history", "import pickle"),
         ("agent.nearby.lan", "from agent.node import Node"),
         ("agent.neighbourhood", "from agent.nearby.lan import Lan"),
+        ("agent.images", "from agent import metadata"),
     ],
 )
 def test_a_wrong_arrow_is_caught(module: str, line: str) -> None:
@@ -170,6 +173,7 @@ def test_a_wrong_arrow_is_caught(module: str, line: str) -> None:
         ("agent.app", "from agent.node import Node"),
         ("agent.nearby.lan", "import zeroconf"),
         ("agent.neighbourhood", "from agent.nearby.lines import Wish"),
+        ("agent.image_worker", "from agent.metadata import Survey"),
         ("agent.page.routes", "from agent.protocol.errors import UsageError"),
     ],
 )

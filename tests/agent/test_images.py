@@ -214,23 +214,22 @@ def test_a_child_that_is_killed_refuses_the_picture(
 def test_once_pillow_is_loaded_the_child_can_open_nothing(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(picture("WEBP"))
     script = """
-        import sys, socket
-        sys.path.insert(0, "agent")
-        import image_worker
+        import os, sys, socket
+        from agent import image_worker
+        copy = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT)
         image_worker.main()
-        for attempt in (lambda: open("/etc/hosts"), socket.socket):
+        for attempt in (lambda: open("/etc/hosts"), socket.socket, lambda: os.write(copy, b"x")):
             try:
                 attempt()
             except OSError:
                 continue
             sys.exit("something could be opened")
     """
-    limits = json.dumps(
-        {"formats": list(images.MIME), "pixels": 9999, "frames": 9, "seconds": 9, "memory": 1 << 30, "chunk": 65536}
-    )
+    bounds = {"pixels": 9999, "frames": 9, "seconds": 9, "memory": 1 << 30, "chunk": 65536, "written": 9999}
+    limits = json.dumps({"formats": list(images.MIME), **bounds})
     with (tmp_path / "picture").open("rb") as stdin:
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script), limits],
+            [sys.executable, "-c", textwrap.dedent(script), limits, str(tmp_path / "copy")],
             stdin=stdin,
             cwd=ROOT,
             capture_output=True,
