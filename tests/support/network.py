@@ -303,7 +303,7 @@ class Host:
         self._next_turn: float | None = None
         self._turns_now = 0
         self._last_turn = -1.0
-        network.attach(address, self._receive)
+        network.attach(address, self.arrived)
         self.wake()
 
     def wake(self) -> None:
@@ -315,7 +315,8 @@ class Host:
         self.network.detach(self.address)
         self._next_turn = -1.0
 
-    def _receive(self, now: float, source: Address, data: bytes) -> None:
+    def arrived(self, now: float, source: Address, data: bytes) -> None:
+        """Take a datagram, as `Network.attach` wants it."""
         self._inbox.append((source, data))
         self._have_a_turn_at(now + self._turn)
 

@@ -98,7 +98,7 @@ def limit_table() -> str:
         (
             "handshake tried",
             f"after {', '.join(map(str, attempt.INTERVALS))} s, and so on, for {attempt.GIVE_UP:.0f} s",
-            "13 tries: at 30 % loss each way one in 6,000 fails",
+            "12 tries: at 30 % loss each way one in 3,000 fails",
         ),
         (
             "cookies",
