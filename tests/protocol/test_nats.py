@@ -1,5 +1,7 @@
 """The simulated NATs do what RFC 4787 calls them: who gets through to whom is checked with plain datagrams."""
 
+from functools import partial
+
 import pytest
 
 from tests.support.nats import Filters, Internet, Nat
@@ -20,7 +22,10 @@ class Scene:
             if address is not INSIDE:
                 self.net.settle(address[0])
             self.got[address] = []
-            self.net.attach(address, lambda now, source, data, at=address: self.got[at].append(source))
+            self.net.attach(address, partial(self.note, address))
+
+    def note(self, at: Address, now: float, source: Address, data: bytes) -> None:
+        self.got[at].append(source)
 
     def send(self, source: Address, destination: Address) -> None:
         self.net.send(source, destination, b"x")
