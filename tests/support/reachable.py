@@ -17,7 +17,7 @@ from agent.protocol.reflexion import StunServer
 from rendezvous import stun
 from rendezvous.contract.ticket import Ticket
 from rendezvous.relay import Place
-from tests.support.network import Host, Network
+from tests.support.network import Host, Link, Network
 from tests.support.relayed import Bench, person, secret_of
 
 RELAY: Address = ("192.0.2.1", 3478)
@@ -32,6 +32,7 @@ class RelayHost:
     def __init__(self, network: Network, address: Address = RELAY, **rules: Any) -> None:
         self.network, self.address, self._rules = network, address, rules
         self.heard: list[bytes] = []
+        self._websockets: dict[Address, tuple[Address, Address]] = {}
         self.restart()
         network.attach(address, self._receive)
 
@@ -51,9 +52,23 @@ class RelayHost:
         self.bench.now = self._began + self.network.now
         return [(out, (to.host, to.port)) for out, to in self.bench.send(data, place)]
 
+    def serve_websockets(self, agent: Address, **path: Any) -> tuple[Link, Link]:
+        """Take what an agent sends to `("websocket", n)`; return the links there and back."""
+        for number in range(1, 9):
+            self.network.attach((WEBSOCKET[0], number), partial(self._by_websocket, number))
+        return self.network.join(agent[0], WEBSOCKET[0], **({"delay": 0.03} | path))
+
     def _receive(self, now: float, source: Address, data: bytes) -> None:
-        for out, to in self.take(data, Place(*source)):
-            self.network.send(self.address, to, out)
+        self._send(self.take(data, Place(*source)))
+
+    def _by_websocket(self, number: int, now: float, source: Address, data: bytes) -> None:
+        place = f"websocket of {source}", number
+        self._websockets[place] = (WEBSOCKET[0], number), source
+        self._send(self.take(data, Place(*place)))
+
+    def _send(self, out: list[tuple[bytes, Address]]) -> None:
+        for data, to in out:
+            self.network.send(*self._websockets.get(to, (self.address, to)), data)
 
 
 class Core:
