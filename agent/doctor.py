@@ -36,10 +36,10 @@ class Here:
     reach: Reach
     candidates: tuple[Candidate, ...] = ()
     stun: tuple[Value, ...] = ()
-    notes: tuple[str, ...] = ()
     rendezvous: bool = True
     relay: bool = True
     port: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
