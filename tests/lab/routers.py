@@ -49,18 +49,22 @@ _FORWARD: Final = {
 }
 
 
-def rules(behind: Behind, public: str, *, hairpin: bool = False) -> str:
+def rules(behind: Behind, public: str, *, hairpin: bool = False, other_port: int | None = None) -> str:
     """Return the rules of a router that translates to the address `public`.
 
     `hairpin`: what is sent from inside to a mapping of its own comes back in, from the public address (RFC 4787
-    section 6); only where the mapping lets in whoever sends.
+    section 6); only where the mapping lets in whoever sends. These rules take the place of any before. `other_port`:
+    this inside port, which is mapped to itself where nothing is in its way, is mapped to another.
     """
     maps = _MAPS if behind in (Behind.FULL_CONE, Behind.ADDRESS) else ""
     comes_in = f"ip daddr {public}" if hairpin else 'iifname "v0"'
     seen = "ip saddr . udp dport @seen " if behind is Behind.ADDRESS else ""
     let_in = f"{comes_in} meta l4proto udp {seen}dnat ip to udp dport map @cone" if maps else ""
     turned = f'oifname != "v0" ct status dnat iifname != "v0" snat ip to {public}' if hairpin else ""
+    other = f'oifname "v0" udp sport {other_port} snat ip to {public}:{other_port + 1000}' if other_port else ""
     return f"""
+table inet {TABLE}
+delete table inet {TABLE}
 table inet {TABLE} {{{maps}
     chain arrive {{
         type nat hook prerouting priority -100;
@@ -70,6 +74,7 @@ table inet {TABLE} {{{maps}
         type nat hook postrouting priority 100;
         {turned}
         meta nfproto ipv6 accept
+        {other}
         {_MASQUERADE.get(behind, "")}
         oifname "v0" masquerade
     }}

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -19,6 +20,7 @@ from typing import Final
 
 FOLDER: Final = Path("/run/netns")
 TUN: Final = "/dev/net/tun"
+_PATIENCE: Final = 20.0
 _PREFIX: Final = "tmge-lab"
 _CLONE_NEWNET: Final = 0x40000000
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # which root in a container may lack
@@ -74,6 +76,13 @@ class Space:
         """Run a command inside; as `run`."""
         with self.entered():
             return run(*command, told=told)
+
+    def wait_for_link(self, device: str) -> None:
+        """Wait until a device carries packets: the kernel takes up to a second, and drops them until then."""
+        deadline = time.monotonic() + _PATIENCE
+        while "state UP" not in run("ip", "-n", self.name, "link", "show", "dev", device):
+            if time.monotonic() > deadline:
+                raise LabError(f"The device {device} did not come up in {self.name}.")
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

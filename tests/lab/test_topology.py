@@ -127,6 +127,35 @@ def test_a_machine_that_is_cut_off_reaches_nobody() -> None:
                 sock.sendto(b"?", FIRST)
 
 
+@pytest.mark.parametrize("behind", [Behind.PORT, Behind.SYMMETRIC])
+def test_a_router_that_has_forgotten_maps_to_another_port_and_lets_nobody_in_before(behind: Behind) -> None:
+    with probing(Cell(Side(behind), Side(Behind.NONE))) as (topology, mirror, one, _):
+        seen = mirror.seen(one, FIRST)
+        assert seen is not None
+        topology.forget_mappings("a", one.getsockname()[1])
+        mirror.sockets[FIRST].sendto(b"late", seen)
+        assert received(one) is None
+        again = mirror.seen(one, FIRST)
+        assert again is not None
+        assert again[0] == seen[0]
+        assert again[1] != seen[1]
+
+
+@pytest.mark.parametrize("behind", [Behind.PORT, Behind.NONE])
+def test_a_machine_that_moves_has_another_address_and_is_seen_at_another(behind: Behind) -> None:
+    with probing(Cell(Side(behind), Side(Behind.NONE))) as (topology, mirror, one, _):
+        machine = topology.machines["a"]
+        before = machine.address
+        seen = mirror.seen(one, FIRST)
+        assert seen is not None
+        topology.move("a")
+        assert machine.address != before
+        with udp_in(machine) as anew:
+            again = mirror.seen(anew, FIRST)
+        assert again is not None
+        assert again[0] == machine.public != seen[0]
+
+
 def test_namespaces_of_a_killed_lab_are_removed_by_the_next_with_what_runs_inside() -> None:
     code = """
 import subprocess, sys

@@ -9,6 +9,7 @@ import contextlib
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from tests.lab.routers import Behind, rules
@@ -78,6 +79,7 @@ class Topology:
         self.round_trip = round_trip
         self._rate = rate
         self._stack = contextlib.ExitStack()
+        self._links: list[tuple[Space, str]] = []
         self.machines: dict[str, Machine] = {}
 
     def __enter__(self) -> "Topology":
@@ -98,6 +100,11 @@ class Topology:
         self.rendezvous = self._spaces.make("rendezvous")
         self._join(self.rendezvous, 0, RENDEZVOUS, SECOND)
         self.rendezvous.ip(f"address add {RENDEZVOUS_6}/128 dev v0 nodad")
+        self._join_machines()
+        for space, device in self._links:
+            space.wait_for_link(device)
+
+    def _join_machines(self) -> None:
         if self.cell.b is None:
             way = self._routers("a", 1, self.cell.a)
             for who in "ab":
@@ -126,8 +133,7 @@ class Topology:
         space.ip(
             "link set v0 mtu 1500 txqueuelen 1000 up",
             *(f"address add {address}/32 dev v0" for address in addresses),
-            f"route add default dev v0 src {addresses[0]}",
-            "route add ::/0 dev v0",
+            *self._ways(addresses[0]),
         )
 
     def _in_the_open(self, who: str, number: int, side: Side) -> Machine:
@@ -154,6 +160,7 @@ class Topology:
                 "link set v0 up",
                 f"route add default via {_CARRIER}.1",
             )
+            self._links += [(home, "v0"), (outer, "home")]
             routers = [(home, Behind.PORT, f"{_CARRIER}.2"), (outer, Behind.PORT, public)]
             outer.ip(f"address add {_CARRIER}.1/24 dev home", "link set home up")
         for router, behind, address in routers:
@@ -175,6 +182,7 @@ class Topology:
             f"route add default via {_LAN}.1",
         )
         home.ip(f"link set port-{who} master lan up")
+        self._links += [(space, "eth0"), (home, f"port-{who}"), (home, "lan")]
         if side.ipv6:
             machine.address_6 = f"2a01:51:{number}::{_HOSTS[who]}"
             space.ip(
@@ -185,6 +193,43 @@ class Topology:
 
     # --- what happens to networks ---
 
+    def forget_mappings(self, who: str, port: int) -> None:
+        """Let a machine's outermost router forget its mappings, as one does that restarts; that of `port`, which was
+        mapped to itself, is another one afterwards.
+        """
+        router = self.machines[who].routers[-1]
+        behind = self._side(who).behind
+        router.run("nft", "-f", "-", told=rules(behind, self.machines[who].public, other_port=port))
+        router.ip("link set v0 down", "link set v0 up", *self._ways(self.machines[who].public))
+
+    def move(self, who: str) -> None:
+        """Give a machine another address, and its network another public one, as one gets who goes elsewhere."""
+        machine = self.machines[who]
+        before, machine.public = machine.public, _next(machine.public)
+        way = [
+            f"address add {machine.public}/32 dev v0",
+            f"address del {before}/32 dev v0",
+            *self._ways(machine.public),
+        ]
+        if not machine.routers:
+            machine.address = machine.public
+            machine.space.ip(*way)
+            return
+        machine.routers[-1].ip(*way)
+        machine.routers[-1].run("nft", "-f", "-", told=rules(self._side(who).behind, machine.public))
+        before, machine.address = machine.address, _next(machine.address)
+        machine.space.ip(
+            f"address del {before}/24 dev eth0",
+            f"address add {machine.address}/24 dev eth0",
+            f"route replace default via {_LAN}.1",
+        )
+
+    def _side(self, who: str) -> Side:
+        return self.cell.a if who == "a" or self.cell.b is None else self.cell.b
+
+    def _ways(self, public: str) -> list[str]:
+        return [f"route replace default dev v0 src {public}", "route replace ::/0 dev v0"]
+
     def cut(self, who: str) -> None:
         """Let nothing through any more between a machine and everything else."""
         machine = self.machines[who]
@@ -192,3 +237,8 @@ class Topology:
         for hook, interface in (("input", "iifname"), ("output", "oifname")):
             chains += f'chain {hook} {{\ntype filter hook {hook} priority -300\n{interface} != "lo" drop\n}}\n'
         machine.space.run("nft", "-f", "-", told=f"table inet cut {{\n{chains}}}\n")
+
+
+def _next(address: str) -> str:
+    """Return the address after this one."""
+    return str(ip_address(address) + 1)
