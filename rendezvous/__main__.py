@@ -41,7 +41,8 @@ from rendezvous.authority import Authority
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
 from rendezvous.flags import DEFAULT_UDP_PORT, MAX_PROCESSES, Flags, for_workers, parse
 from rendezvous.relay import Relay
-from rendezvous.relay_socket import RelaySockets, check
+from rendezvous.relay_check import check_udp, check_websocket
+from rendezvous.relay_socket import RelaySockets
 from rendezvous.serving import Server
 from rendezvous.store import Store, Unavailable
 from rendezvous.throttle import throttled
@@ -107,6 +108,9 @@ def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     if flags.metrics_port is not None:
         _serve_metrics(flags.metrics_host, [flags.metrics_port], store)
     print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
+    if flags.relay_address:
+        url = f"http://{_shown(_local(flags.host))}:{port}"
+        eventlet.spawn(_check_relay, Authority(store, flags.relay_address), _local(flags.host), url)
 
 
 def _start_worker(flags: Flags, running: contextlib.ExitStack) -> None:
@@ -146,6 +150,7 @@ def _serve_http(
         trusted_proxies=flags.trusted_proxy,
         signup_code=flags.signup_code,
         show_people=flags.show_people,
+        udp_host=_local(flags.host),
         stun_ports=flags.stun_ports,
         relay_address=flags.relay_address,
     )
@@ -170,6 +175,7 @@ def _drain(app: Flask, server: Server, flags: Flags) -> None:
     with contextlib.suppress(eventlet.Timeout), eventlet.Timeout(max(1, flags.drain_seconds)):
         server.stop_listening()
         app.extensions["live"].move_all()
+        app.extensions["relay_websockets"].close_all()
         server.until_idle(flags.drain_seconds)
     log.info("Stopped with %d connections left.", server.connections)
 
@@ -234,8 +240,6 @@ def _start_udp(flags: Flags, store: Store) -> tuple[tuple[int, ...], Flags]:
         eventlet.spawn(udp.serve, sock, others.get(sock.family), answer, forward)
     for sock in second:
         eventlet.spawn(udp.serve, sock, sock, answer)
-    local = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(flags.host, flags.host)
-    eventlet.spawn(_check_relay, Authority(store, address), address, local)
     return ((port, second[0].getsockname()[1]) if second else (port,)), replace(flags, relay_address=address)
 
 
@@ -245,19 +249,30 @@ def _relay(address: str, sockets: Sequence[socket.socket], store: Store) -> udp.
     return RelaySockets(metrics.RELAY.relay, sockets).take
 
 
-def _check_relay(authority: Authority, address: str, local: str) -> None:
-    """Say in the log whether the relay works where tickets say that it is."""
+def _check_relay(authority: Authority, local: str, url: str) -> None:
+    """Say in one line whether the relay works where tickets say that it is, over UDP and over our WebSocket."""
     try:
-        check(authority, address, local)
+        check_udp(authority, authority.relay, local)
     except (OSError, Unavailable) as error:
         log.warning(
-            "The relay does not work at %s, as seen from here: %s. Is UDP let through, and --relay-address right?",
-            address,
+            "The relay does not work at %s, as seen from here: %s. Let UDP through, or say with --relay-address where"
+            " agents reach it.",
+            authority.relay,
             error,
         )
-    else:
-        metrics.RELAY_WORKS.set(1)
-        log.info("The relay works at %s.", address)
+        return
+    try:
+        check_websocket(authority, url)
+    except (OSError, Unavailable) as error:
+        log.warning(
+            "The relay works at %s, but not over the WebSocket of %s: %s. Agents without UDP cannot be relayed.",
+            authority.relay,
+            url,
+            error,
+        )
+        return
+    metrics.RELAY_WORKS.set(1)
+    print(f"The relay works at {authority.relay}, over UDP and WebSocket.", flush=True)
 
 
 def _bind_udp(host: str, port: int, asked_for: bool) -> list[socket.socket]:
@@ -289,6 +304,11 @@ def _allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _local(host: str) -> str:
+    """Return where a socket that listens on `host` is reached from this machine."""
+    return {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(host, host)
 
 
 def _shown(host: str) -> str:

@@ -15,6 +15,7 @@ from rendezvous.health import Health
 from rendezvous.limits import Limits, Rules
 from rendezvous.live_limits import LimitedSocketIO
 from rendezvous.proxies import BehindProxies, Network
+from rendezvous.relay_websocket import Place, RelayWebSockets
 from rendezvous.routes import observed_host
 from rendezvous.status import Status
 from rendezvous.store import Store
@@ -41,6 +42,8 @@ class Settings:
     signup_code: str = ""
     """What a new sign-up must bring, where it is not empty."""
     show_people: bool = False
+    udp_host: str = "127.0.0.1"
+    """The address at which this machine's own UDP ports are reached from here."""
     stun_ports: tuple[int, ...] = ()
     """UDP ports of this machine that answer STUN, the first one and the second."""
 
@@ -75,6 +78,9 @@ def create_app(settings: Settings, store: Store) -> Flask:
     app.extensions["live"] = socketio
     Live(socketio, store, authority).start()
     socketio.start_background_task(counts.share_for_ever, socketio.sleep)
+    ports, relay = settings.stun_ports, settings.relay_address
+    here = Place(relay, settings.udp_host, ports[0]) if relay and ports else None
+    RelayWebSockets(lambda: authority.key, counts, here).register(app)
     app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 

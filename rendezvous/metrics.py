@@ -37,6 +37,7 @@ REFUSED: Final = Counter(
 )
 STUN: Final = Counter("tmge_stun", "STUN datagrams: answered, dropped", ["outcome"])
 RELAY_WORKS: Final = Gauge("tmge_relay_works", "1 where the relay has reached itself at the address in tickets")
+RELAY_WEBSOCKETS: Final = Gauge("tmge_relay_websockets", "Agents that reach relays over a WebSocket of this process")
 PEOPLE: Final = Gauge("tmge_people", "Names that are listed, in the whole store")
 ONLINE: Final = Gauge("tmge_people_online", "People who are online, in the whole store")
 DRAINING: Final = Gauge("tmge_draining", "1 while this process is about to stop")

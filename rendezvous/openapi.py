@@ -100,8 +100,9 @@ SCHEMAS: Final[Schema] = {
         {
             "mapping": {"enum": list(MAPPINGS)},
             "filtering": {"enum": list(FILTERINGS)},
-            "udp": _BOOLEAN,
-            "ipv6": _BOOLEAN,
+            "udp": _or_null(_BOOLEAN),
+            "ipv6": _or_null(_BOOLEAN),
+            "mapped": _BOOLEAN,
         }
     ),
     "People": _object(
@@ -234,6 +235,12 @@ PATHS: Final[Schema] = {
             ],
             "security": [{}, {"session": []}],
             "responses": _answers({200: "Person"}, 400, 404),
+        }
+    },
+    "/relay": {
+        "get": {
+            "summary": "A WebSocket for the relay's datagrams, where UDP is blocked",
+            "responses": {"426": _answer("Not a WebSocket", _ref("Error"))} | _answers({}),
         }
     },
     "/invite": {"get": {"summary": "How to go on with an invite link", "responses": {"200": _PAGE}}},

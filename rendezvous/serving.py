@@ -174,6 +174,7 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         environ["tmge.close"] = self._close_after
+        environ["tmge.hijack"] = self._hijack
         environ["eventlet.set_idle"] = lambda: None  # a WebSocket is not idle: it is closed when it has been told
         return environ
 
@@ -191,6 +192,11 @@ class _Connection(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]  # eventlet
         """Close after this answer, whatever else comes."""
         self.close_connection = 1
         self._lingers = True
+
+    def _hijack(self) -> Any:
+        """Return the socket of the connection; an application that takes it answers by itself, until the end."""
+        eventlet.wsgi.WSGI_LOCAL.already_handled = True
+        return self.connection
 
     def _turn_away(self) -> None:
         REFUSED.labels("busy").inc()

@@ -27,45 +27,58 @@ LOOK_SIZE: Final = 16
 """Bytes of the secret in an invite link by which somebody who is not listed can be found."""
 
 
+_FIELDS: Final = ("mapping", "filtering", "udp", "ipv6", "mapped")
+_WRITTEN: Final = {True: "1", False: "0", None: "?"}
+_READ: Final = {text: value for value, text in _WRITTEN.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What an agent has found out about its network, told with a heartbeat to whoever may see the person."""
+    """What an agent has found out about its network, told with a heartbeat to whoever may see the person. None: it has
+    not been tried yet.
+    """
 
     mapping: str
     filtering: str
-    udp: bool
-    ipv6: bool
+    udp: bool | None
+    ipv6: bool | None
+    mapped: bool = False
+    """Whether a router has opened a port."""
 
     def as_json(self) -> dict[str, object]:
         """Return it as answers carry it."""
-        return {"mapping": self.mapping, "filtering": self.filtering, "udp": self.udp, "ipv6": self.ipv6}
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @property
     def text(self) -> str:
         """Return it as it is kept."""
-        return f"{self.mapping} {self.filtering} {self.udp:d} {self.ipv6:d}"
+        return " ".join(
+            (self.mapping, self.filtering, *(_WRITTEN[said] for said in (self.udp, self.ipv6, self.mapped)))
+        )
 
     @classmethod
     def of_text(cls, text: str) -> "Reach | None":
         """Return what is kept as this text; None for nothing."""
         if not text:
             return None
-        mapping, filtering, udp, ipv6 = text.split()
-        return cls(mapping, filtering, udp == "1", ipv6 == "1")
+        mapping, filtering, udp, ipv6, mapped = text.split()
+        return cls(mapping, filtering, _READ[udp], _READ[ipv6], mapped == "1")
 
 
 def read_reach(value: object) -> Reach:
     """Read it from JSON; ValueError with a sentence unless it is well-formed. Unknown fields are ignored."""
     if not isinstance(value, Mapping):
         raise ValueError("reach must be an object.")
-    mapping, filtering, udp, ipv6 = (value.get(field) for field in ("mapping", "filtering", "udp", "ipv6"))
+    mapping, filtering, udp, ipv6, mapped = (value.get(field) for field in _FIELDS)
     if not (isinstance(mapping, str) and mapping in MAPPINGS):
         raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}.")
     if not (isinstance(filtering, str) and filtering in FILTERINGS):
         raise ValueError(f"filtering must be one of {', '.join(FILTERINGS)}.")
-    if not (isinstance(udp, bool) and isinstance(ipv6, bool)):
-        raise ValueError("udp and ipv6 must be true or false.")
-    return Reach(mapping, filtering, udp, ipv6)
+    if not (isinstance(udp, bool | None) and isinstance(ipv6, bool | None)):
+        raise ValueError("udp and ipv6 must be true, false or null.")
+    if not isinstance(mapped, bool | None):
+        raise ValueError("mapped must be true or false.")
+    return Reach(mapping, filtering, udp, ipv6, bool(mapped))
 
 
 def looker(key: bytes) -> bytes:

@@ -11,9 +11,13 @@ Owns the format and the proof. Which bindings there are is `rendezvous/relay.py`
     DATA       0xED | binding 8 | inner datagram                                        both ways
     KEEPALIVE  0xEE | binding 8 | echo 8 | zeros 8                                      agent to relay
     ALIVE      0xEF | binding 8 | echo 8 | left u64                                     relay to agent
+
+Where UDP is blocked they come over a WebSocket, path `WEBSOCKET_PATH` of the rendezvous: each binary message holds one
+or more, each after its length, u16. The first must be a BIND.
 """
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
@@ -31,6 +35,9 @@ HEADER_SIZE: Final = 1 + BINDING_SIZE
 """What DATA adds to the datagram inside."""
 LARGEST_INNER: Final = 1452
 """Bytes inside DATA: as many as the peer protocol ever sends. 1200 always pass."""
+WEBSOCKET_PATH: Final = "/relay"
+LARGEST_MESSAGE: Final = 65_536
+"""Bytes of one message over a WebSocket."""
 _PROOF_CONTEXT: Final = b"tmge-relay-proof-v1\0"
 
 _BIND: Final = Struct(f">BB{TRANSACTION_SIZE}s")
@@ -193,6 +200,25 @@ def decode(datagram: bytes) -> Datagram | None:
         return _READERS[Kind(datagram[0])](datagram)
     except (IndexError, ValueError):
         return None
+
+
+def join(datagrams: Iterable[bytes]) -> bytes:
+    """Write datagrams as one message for a WebSocket; they must fit."""
+    return b"".join(piece for datagram in datagrams for piece in (len(datagram).to_bytes(2, "big"), datagram))
+
+
+def split(message: bytes) -> list[bytes]:
+    """Read the datagrams of a message; ValueError unless it holds whole ones, none of them empty, and at least one."""
+    datagrams, at = [], 0
+    while at < len(message):
+        start = at + 2
+        at = start + int.from_bytes(message[at:start], "big")
+        if not start < at <= len(message):
+            raise ValueError("a message ends inside a datagram")
+        datagrams.append(message[start:at])
+    if not datagrams:
+        raise ValueError("a message is empty")
+    return datagrams
 
 
 def _read_bind(datagram: bytes) -> Bind | None:

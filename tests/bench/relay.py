@@ -22,7 +22,8 @@ from rendezvous import udp
 from rendezvous.contract import relay
 from rendezvous.contract.ticket import Side, Ticket
 from rendezvous.relay import Relay, Rules
-from rendezvous.relay_socket import RelaySockets, bind
+from rendezvous.relay_check import bind
+from rendezvous.relay_socket import RelaySockets
 from tests.bench.support.contest import BenchError
 from tests.bench.support.report import Report, machine, parser, progress, ratio, run
 from tests.support.relayed import HERE, SERVER_KEY, person, secret_of, sign

@@ -23,7 +23,7 @@ from tests.support.live_agent import Agent, sign_up
 from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, running
 
 BOB, CAROL = Someone(2), Someone(3)
-REACH = {"mapping": "independent", "filtering": "port", "udp": True, "ipv6": False}
+REACH = {"mapping": "independent", "filtering": "port", "udp": True, "ipv6": False, "mapped": True}
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +74,13 @@ def test_what_an_agent_found_out_about_its_network_is_told_to_watchers_when_it_c
     assert bob.presence.until(lambda person: person["reach"] is not None)["reach"] == REACH
     assert alice.call("heartbeat", {"reach": REACH}) == {"ok": True}
     assert alice.call("heartbeat", {}) == {"ok": True}
-    other = {"mapping": "blocked", "filtering": "unknown", "udp": False, "ipv6": True}
+    other = {"mapping": "blocked", "filtering": "unknown", "udp": False, "ipv6": None}
+    told_as = other | {"mapped": False}
     assert alice.call("heartbeat", {"reach": other}) == {"ok": True}
     told = bob.presence.until(lambda _: True)
-    assert (told["reach"], told["same_network"]) == (other, True)  # and not what was not new
+    assert (told["reach"], told["same_network"]) == (told_as, True)  # and not what was not new
     person = looked_up(rendezvous, "alice")
-    assert (person["reach"], person["relay"], person["same_network"]) == (other, f":{rendezvous.udp_port}", True)
+    assert (person["reach"], person["relay"], person["same_network"]) == (told_as, f":{rendezvous.udp_port}", True)
     for agent in (alice, bob):
         agent.close()
 
@@ -95,7 +96,8 @@ def test_what_an_agent_found_out_about_its_network_is_told_to_watchers_when_it_c
         REACH | {"mapping": ["none"]},
         REACH | {"filtering": "x" * 60_000},
         REACH | {"udp": 1},
-        REACH | {"ipv6": None},
+        REACH | {"ipv6": "no"},
+        REACH | {"mapped": 2},
     ],
 )
 def test_a_network_that_is_not_told_in_these_words_is_refused_and_nothing_changes(

@@ -12,7 +12,7 @@ import pytest
 from rendezvous.contract import relay, stun
 from rendezvous.contract.encoding import from_text
 from rendezvous.contract.ticket import Ticket, decode_ticket
-from rendezvous.relay_socket import ask, bind
+from rendezvous.relay_check import ask, bind
 from tests.support.live_agent import Agent, sign_up
 from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, free_udp_port, running
 
@@ -74,12 +74,14 @@ def test_a_side_goes_on_from_another_port_and_a_thief_does_not(rendezvous: Rende
 def started(folder: Path, *flags: str) -> "subprocess.Popen[str]":
     port = free_udp_port()
     command = [sys.executable, "-m", "rendezvous", "--port", "0", "--udp-port", str(port), "--data", str(folder)]
-    return subprocess.Popen([*command, "--log-level", "info", *flags], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
 def test_at_its_start_it_says_that_the_relay_works(tmp_path: Path, host: str) -> None:
-    assert "The relay works at :" in the_word_of(tmp_path, "--host", host)
+    word = the_word_of(tmp_path, "--host", host)
+    assert word.startswith("The relay works at :")
+    assert word.endswith(", over UDP and WebSocket.\n")
 
 
 def test_at_its_start_it_says_that_the_relay_does_not_work_where_tickets_say_it_is(tmp_path: Path) -> None:
@@ -92,8 +94,8 @@ def the_word_of(folder: Path, *flags: str) -> str:
     """Return the first line of the log that is about the relay."""
     process = started(folder, *flags)
     try:
-        assert process.stderr is not None
-        return next(line for line in process.stderr if "The relay" in line)
+        assert process.stdout is not None
+        return next(line for line in process.stdout if "The relay" in line)
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)

@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from rendezvous.contract import relay
+from rendezvous.relay_check import WebSocketLine, bind
+from tests.rendezvous.test_relay_sockets import tickets
 from tests.support import foreign
 from tests.support.directory_client import client
 from tests.support.live_rendezvous import PATIENCE, Rendezvous, Someone, running
@@ -134,6 +137,16 @@ def test_an_agent_lives_behind_tls(url: str, folder: Path) -> None:
         assert person["host"] == "127.0.0.1"
     finally:
         agent.end()
+
+
+def test_the_relay_is_reached_over_tls_where_udp_is_blocked(url: str, rendezvous: Rendezvous) -> None:
+    lines = [WebSocketLine(url, PATIENCE), WebSocketLine(url, PATIENCE)]
+    mine, theirs = (bind(one, *made) for one, made in zip(lines, tickets(rendezvous), strict=True))
+    lines[0].send(*(relay.Data(mine.binding, bytes(1200)).encode() for _ in range(30)))
+    for _ in range(30):
+        assert lines[1].recv() == relay.Data(theirs.binding, bytes(1200)).encode()
+    for one in lines:
+        one.close()
 
 
 def test_the_address_that_the_proxy_saw_counts_and_not_the_one_that_the_client_says(url: str) -> None:
