@@ -84,9 +84,14 @@ def _add_entrance(app: flask.Flask, access: Access, port: int) -> None:
             return _let_in(access, port) if known else _keep_out()
         if CREDENTIAL not in flask.request.environ:
             return _keep_out()
-        page = flask.make_response(flask.render_template("index.html"))
+        page = flask.make_response(flask.render_template("index.html", languages=_languages(app)))
         page.headers["Cache-Control"] = "no-store"
         return page
+
+
+def _languages(app: flask.Flask) -> list[str]:
+    """List the languages that there is a table of texts for."""
+    return sorted(path.stem.removeprefix("texts_") for path in Path(app.static_folder or "").glob("texts_*.js"))
 
 
 def _let_in(access: Access, port: int) -> Response:

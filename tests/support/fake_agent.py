@@ -369,7 +369,7 @@ class FakeAgent:
 
         @app.get("/")
         def index() -> tuple[str, int]:
-            return render_template("index.html"), 200 if self.lets_in else 401
+            return render_template("index.html", languages=["en", "fa"]), 200 if self.lets_in else 401
 
         @app.get("/qr.svg")
         def qr() -> Response:

@@ -5,7 +5,7 @@ import { CallError, uploadImage } from "./connection.js";
 import { EVENTS } from "./events.js";
 import { size } from "./format.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { said, texts } from "./language.js";
 
 const { calls } = EVENTS;
 const NOTICE_SECONDS = { info: 6, warning: 12 }; // any other: 20
@@ -14,7 +14,7 @@ const SEARCH_PAUSE = 200; // milliseconds without a key until the rendezvous is 
 
 /** The sentence of an error that is for the person; any other is a fault of ours and goes on. */
 function sentence(error) {
-  if (error instanceof CallError) return error.message;
+  if (error instanceof CallError) return said(error.message);
   throw error;
 }
 

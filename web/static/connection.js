@@ -2,7 +2,7 @@
    Calls are promises: they give the agent's answer, or reject with a sentence for the person. */
 
 import { EVENTS } from "./events.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
 const PATIENCE = 15_000; // milliseconds until an unanswered call is given up

@@ -1,6 +1,6 @@
 /* Owns how numbers, sizes and times are written, in the form of the reader's locale. Pure. */
 
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const locale = navigator.languages?.find((tag) => tag.startsWith(texts.language)) ?? texts.language;
 
@@ -11,7 +11,7 @@ const twoDigits = new Intl.NumberFormat(locale, { minimumIntegerDigits: 2 });
 const percents = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
 const sizes = [["byte", 0], ["kilobyte", 0], ["megabyte", 1], ["gigabyte", 1]].map(([unit, digits]) => {
   const fraction = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return new Intl.NumberFormat(locale, { style: "unit", unit, ...fraction });
+  return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: texts.units, ...fraction });
 });
 
 export const number = (value) => whole.format(value);

@@ -5,9 +5,10 @@ import { makeActions } from "./actions.js";
 import { startClock } from "./clock.js";
 import { openConnection } from "./connection.js";
 import { EVENTS } from "./events.js";
+import { applyTheme } from "./looks.js";
 import { render } from "./render.js";
 import { apply, initial, toAnswer } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const LOOK_AGAIN = 5000; // milliseconds between looks at who is here, while somebody looks at the page
 
@@ -72,8 +73,6 @@ function decodeName(name) {
   }
 }
 
-document.documentElement.lang = texts.language;
-document.documentElement.dir = texts.direction;
 /** What opens below a summary closes again with Escape and with a click elsewhere. */
 function closePopovers(event) {
   for (const box of document.querySelectorAll("details:has(> .popover)[open]")) {
@@ -86,6 +85,7 @@ addEventListener("keydown", closePopovers);
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault()); // no leaving the page
 addEventListener("hashchange", readAddress);
 document.addEventListener("visibilitychange", draw);
+applyTheme();
 readAddress();
 startClock();
 setInterval(() => {

@@ -3,7 +3,7 @@
 import { h, phrase } from "./dom.js";
 import { moment, number, size } from "./format.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 /** An icon: for the eye alone, the name stands beside it. */
 export const sign = (icon) => h(`span.icon.icon-${icon}`, { "aria-hidden": "true" });
@@ -66,7 +66,7 @@ export const badge = (count) =>
     h("span.unseen", null, texts.waitingCount(count)),
   );
 
-export const wishText = (wish) => wish && h("p.wish", { dir: "auto" }, "“", wish, "”");
+export const wishText = (wish) => wish && h("p.wish", { dir: "auto" }, phrase(texts.quoted, { text: wish }));
 
 /** A quote, set as one. The line below it takes its direction from the author's name, so that is no <bdi>. */
 export function quotation(quote) {

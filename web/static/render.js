@@ -4,6 +4,7 @@
 import { tick } from "./clock.js";
 import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
+import { looks } from "./looks.js";
 import { avatar, button, failure, iconButton, steps } from "./parts.js";
 import { renderDialog } from "./render_dialog.js";
 import { keyFigure } from "./render_keys.js";
@@ -14,7 +15,7 @@ import { renderRequests } from "./render_requests.js";
 import { renderTalk } from "./render_talk.js";
 import { myNetwork } from "./render_way.js";
 import { form, toAnswer } from "./state.js";
-import { texts } from "./texts.js";
+import { said, texts } from "./language.js";
 
 export function render(state, act) {
   const page = document.getElementById("page");
@@ -56,7 +57,7 @@ function header(state, act) {
   return h("header.top", null,
     h("h1.brand", null, h("img", { src: "/static/icon.svg", alt: "", width: "28", height: "28" }), texts.app),
     state.loaded &&
-      h("span.reach", { "data-reach": reach, title: reachability.message },
+      h("span.reach", { "data-reach": reach, title: said(reachability.message) },
         h("span.dot", { "aria-hidden": "true" }),
         h("span.reach-text", null, texts.reach[reach]),
       ),
@@ -87,6 +88,7 @@ function whoAmI(state, act) {
         line(texts.dataFolder, settings.data),
         myNetwork(reachability),
       ),
+      looks(),
       membership(state, act),
     ),
   );
@@ -97,7 +99,7 @@ function banner({ link, loaded, reachability }) {
   let sentence = "";
   if (link === "locked") sentence = texts.locked;
   else if (link === "down") sentence = texts.agentGone;
-  else if (loaded && reachability.rendezvous !== "up") sentence = reachability.message;
+  else if (loaded && reachability.rendezvous !== "up") sentence = said(reachability.message);
   return h("p.banner", { role: "status", dir: "auto" }, sentence);
 }
 
@@ -157,19 +159,19 @@ const notices = (state, act) =>
   h("div.notices", { key: "notices", role: "log", "aria-live": "polite" },
     state.notices.map(({ id, level, message }) =>
       h("div.notice", { key: id, "data-level": level },
-        h("span", { dir: "auto" }, message),
+        h("span", { dir: "auto" }, said(message)),
         iconButton(texts.close, "close", () => act.noticeSeen(id)),
       ),
     ),
   );
 
-const said = new Set();
+const announced = new Set();
 
 /** Say each new request once to those who hear the page; it outlives the re-render that shows it. */
 function announce(state) {
-  const fresh = toAnswer(state).filter(({ request }) => !said.has(request));
+  const fresh = toAnswer(state).filter(({ request }) => !announced.has(request));
   if (fresh.length === 0) return;
-  for (const { request } of fresh) said.add(request);
+  for (const { request } of fresh) announced.add(request);
   const sentences = fresh.map(({ kind, verb, peer }) => plain(texts.asks[kind][verb], { name: peer }));
   document.getElementById("news").textContent = sentences.join(". ");
 }

@@ -7,7 +7,7 @@ import { comparison } from "./render_keys.js";
 import { forgetDialog, inviteDialog, openDialog } from "./render_rendezvous.js";
 import { doctorDialog } from "./render_way.js";
 import { form, personNamed } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 export function renderDialog(state, act) {
   const { dialog } = state;

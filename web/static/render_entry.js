@@ -4,7 +4,7 @@ import { h, phrase } from "./dom.js";
 import { duration, iso, moment, number, percent, size } from "./format.js";
 import { button, countdown, failure, imageFacts, pictureTitle, quotation, wishText } from "./parts.js";
 import { FINAL, form } from "./state.js";
-import { texts } from "./texts.js";
+import { said, texts } from "./language.js";
 
 const AWAITED = new Set(["accepted", "transferring"]); // a picture is on its way: its place is kept
 
@@ -40,7 +40,7 @@ function standing(state, act, request) {
       phase === "waiting" && [" · ", countdown(request.expires_at)],
     ),
     mayCancel && cancelButton(state, act, request),
-    request.reason && h("span.reason", { dir: "auto" }, request.reason),
+    request.reason && h("span.reason", { dir: "auto" }, said(request.reason)),
   );
 }
 

@@ -3,7 +3,7 @@
 import { h, phrase } from "./dom.js";
 import { button, failure, sign } from "./parts.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const inFours = (text) => text.split(" ").map((part) => [h("span", null, part), " "]);
 

@@ -3,7 +3,7 @@
 import { h, isolated, plain, remember } from "./dom.js";
 import { button, failure, iconButton, itemsOf, pictureName, quotation, shelves, sign } from "./parts.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const shown = new WeakMap();
 

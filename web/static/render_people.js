@@ -4,7 +4,7 @@ import { h, isolated, phrase } from "./dom.js";
 import { avatar, badge, button, comparedMark, presence } from "./parts.js";
 import { pathWords } from "./render_way.js";
 import { contactsShown, matches, othersShown, toAnswer } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 export function renderPeople(state, act) {
   const waiting = new Map();

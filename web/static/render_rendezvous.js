@@ -4,7 +4,7 @@
 import { h, phrase } from "./dom.js";
 import { button, dialogBox, failure } from "./parts.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 /** Below my key: who may find me, and the way out. */
 export function membership(state, act) {

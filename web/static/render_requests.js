@@ -3,7 +3,7 @@
 import { h, phrase, remember } from "./dom.js";
 import { avatar, badge, button, countdown, failure, imageFacts, itemsOf, pictureName, wishText } from "./parts.js";
 import { form, personNamed, toAnswer } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const cards = new WeakMap();
 

@@ -6,7 +6,7 @@ import { renderEntry } from "./render_entry.js";
 import { changedKey } from "./render_keys.js";
 import { wayLine } from "./render_way.js";
 import { form, openConnection, personNamed, timelineOf } from "./state.js";
-import { texts } from "./texts.js";
+import { texts } from "./language.js";
 
 const entries = new WeakMap();
 

@@ -5,7 +5,7 @@ import { h, phrase } from "./dom.js";
 import { moment, number, percent, size } from "./format.js";
 import { button, dialogBox, failure } from "./parts.js";
 import { form } from "./state.js";
-import { texts } from "./texts.js";
+import { said, texts } from "./language.js";
 
 const isRelayed = (path) => path?.startsWith("relay");
 
@@ -33,7 +33,7 @@ export function wayLine(act, { name, path, forecast, key_changed: changed }) {
 function why(path, forecast) {
   if (path && !isRelayed(path)) return null;
   if (path && forecast?.path === "direct") return texts.stillLooking;
-  return forecast?.because;
+  return forecast && said(forecast.because);
 }
 
 export function doctorDialog(state, act, peer) {
@@ -55,9 +55,9 @@ function findings({ path, forecast, connection, advice, mine, theirs, relay, tri
     h("div.way-head", { "data-way": way, role: "status" },
       badge(path?.kind, way),
       h("p", null, path ? texts.pathMeans[path.kind] : texts.connection[connection]),
-      (!path || isRelayed(path.kind)) && h("p", { dir: "auto" }, forecast.because),
+      (!path || isRelayed(path.kind)) && h("p", { dir: "auto" }, said(forecast.because)),
     ),
-    h("div.advice", null, h("h3", null, texts.whatHelps), h("p", { dir: "auto" }, advice)),
+    h("div.advice", null, h("h3", null, texts.whatHelps), h("p", { dir: "auto" }, said(advice))),
     (path || relay) && h("dl.way-facts", null, facts(path, relay)),
     h("div.networks", null,
       network(texts.myNetwork, mine),
@@ -83,13 +83,13 @@ function facts(path, relay) {
 }
 
 const network = (title, told) =>
-  h("figure.key", null, h("figcaption", null, title), h("p", null, told?.sentence ?? texts.notToldYet));
+  h("figure.key", null, h("figcaption", null, title), h("p", null, told ? said(told.sentence) : texts.notToldYet));
 
 const tries = (title, several) =>
   several.length > 0 && [
     h("h3", null, title),
     h("ul.tries", null,
-      several.map(({ sentence, outcome }, index) => h("li", { key: String(index), "data-outcome": outcome, dir: "auto" }, sentence)),
+      several.map(({ sentence, outcome }, index) => h("li", { key: String(index), "data-outcome": outcome, dir: "auto" }, said(sentence))),
     ),
   ];
 
@@ -97,7 +97,7 @@ const tries = (title, several) =>
 export function myNetwork({ nat, candidates = [] }) {
   return nat && [
     h("dt", { key: "network" }, texts.myNetwork),
-    h("dd", { key: "network" }, nat.sentence),
+    h("dd", { key: "network" }, said(nat.sentence)),
     candidates.length > 0 && h("dt", { key: "addresses" }, texts.myAddresses),
     candidates.map(({ address, found }) => h("dd", { key: address }, h("code", null, address), " ", texts.found[found])),
   ];

@@ -4,6 +4,7 @@
 export const texts = Object.freeze({
   language: "en",
   direction: "ltr",
+  units: "short", // as Intl.NumberFormat has it
 
   app: "TMGE",
   title: (waiting) => (waiting ? `(${waiting}) TMGE` : "TMGE"),
@@ -49,6 +50,11 @@ export const texts = Object.freeze({
   ],
   stepsTitle: "How it goes",
   chooseSomebody: "Choose somebody",
+
+  // how the page looks
+  languageLabel: "Language",
+  theme: "Colours",
+  themes: { system: "As the system has them", light: "Light", dark: "Dark" },
 
   // the rendezvous itself
   findable: "Who may find me",
@@ -110,6 +116,7 @@ export const texts = Object.freeze({
   askQuote: "Ask for a quote",
   askImage: "Ask for a picture",
   offerSomething: "Offer …",
+  quoted: "“{text}”",
   wish: "A wish, if you have one",
   wishConnect: "A word with it, if you like",
   mustConnect: "You can ask each other for quotes and pictures once {name} has said yes to a connection.",
