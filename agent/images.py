@@ -103,14 +103,12 @@ def look_at(path: Path, copy: Path | None = None) -> Looked:
     return _looked(code, lines)
 
 
-def look_at_beginning(path: Path, length: int) -> tuple[str, tuple[int, int] | None]:
-    """Read, in a child process, format and dimensions off the first bytes of a picture that is arriving.
+def look_at_beginning(fd: int, length: int) -> tuple[str, tuple[int, int] | None]:
+    """Read, in a child process, format and dimensions off the first bytes of an open file that is arriving.
 
     The dimensions are as the picture is shown, or None if that is still to come. Raises `UsageError`.
     """
-    with contextlib.ExitStack() as opened:
-        fd = _opened(opened, path, os.O_RDONLY)
-        code, lines = _run_worker(fd, {"beginning": length})
+    code, lines = _run_worker(fd, {"beginning": length})
     if len(lines) != 1 or code != 0:
         raise UsageError(*_REFUSALS["broken"])
     found = json.loads(lines[0])

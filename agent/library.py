@@ -23,8 +23,9 @@ from typing import Any, Final, Protocol
 
 from agent import images, starter
 from agent.database import Database, disk_error, private_folder
+from agent.growth import Announcement
 from agent.images import ImageFacts, Looked
-from agent.parts import Announcement, ImageSink, ImageSource
+from agent.parts import ImageSink, ImageSource
 from agent.protocol.errors import UsageError
 from agent.quotes import Quote, checked_line, checked_quote
 

@@ -15,55 +15,20 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from agent import images
 from agent.database import disk_error
-from agent.images import CHUNK, ImageFacts
+from agent.growth import Announcement, Growth
+from agent.images import ImageFacts, Looked
 from agent.protocol.errors import UsageError
 
 _HEADER: Final = 32
 _AT_ONCE: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
 _RESERVE: Final = 32 * 1024 * 1024  # left free for everything else that this disk is for
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """What a peer says of the picture that is to come. `digests_sha256`: of the list of chunk digests."""
-
-    size: int
-    sha256: str
-    digests_sha256: str
-    format: str
-    width: int
-    height: int
-
-    def check(self) -> None:
-        """Refuse what could not be a picture, before anything is taken for it."""
-        if self.format not in images.MIME or self.width < 1 or self.height < 1:
-            raise UsageError("unsupported_image", "What was announced is not a picture that can be taken.")
-        if not 0 < self.size <= images.MAX_BYTES:
-            raise images.too_many_bytes()
-        if self.width * self.height > images.MAX_PIXELS:
-            raise images.too_many_pixels()
-
-    @property
-    def chunks(self) -> int:
-        """Count the 64 KiB chunks, a shorter last one included."""
-        return -(-self.size // CHUNK)
-
-    def describes(self, facts: ImageFacts) -> bool:
-        """Tell whether the file is what was announced."""
-        return (self.size, self.sha256, self.format, self.width, self.height) == (
-            facts.size,
-            facts.sha256,
-            facts.format,
-            facts.width,
-            facts.height,
-        ) and self.digests_sha256 == hashlib.sha256(facts.digests).hexdigest()
 
 
 class ImageSource:
@@ -99,6 +64,8 @@ class ImageSink:
         self._keep = keep
         self._bits = bytearray(-(-announced.chunks // 8))
         self._fds = self._resume() or self._create()
+        self._growth = Growth(announced)
+        self._growth.reach(self._bits)
 
     def verified(self) -> bytes:
         """Return the bitmap of verified chunks, the first chunk in the highest bit."""
@@ -128,16 +95,24 @@ class ImageSink:
             os.pwrite(self._fds[1], self._bits[at : at + 1], _HEADER + at)
         except OSError as error:
             raise disk_error(error, "the picture") from error
+        self._growth.reach(self._bits)
 
-    def finish(self) -> ImageFacts:
+    def follow(self) -> Iterator[bytes]:
+        """Yield the picture from its beginning as verified chunks arrive in order; see `Growth.follow`."""
+        if not self._fds:
+            raise UsageError("unreachable", "The picture does not arrive any more.")
+        return self._growth.follow(os.dup(self._fds[0]))
+
+    def finish(self) -> Looked:
         """Check the whole file in the child process and keep it as finished; wait for the disk.
 
         Whatever it then is not (other bytes, another type, other dimensions, no picture) is refused
         with a `UsageError` and removed. Other green threads go on meanwhile.
         """
-        self.close()
+        self._close_files()
         try:
-            facts = images.inspect(self._part)
+            looked = images.look_at(self._part)
+            facts = looked.facts
             if facts.sha256 != self.announced.sha256:
                 raise UsageError("unsupported_image", "What arrived is not what was sent: it was removed.")
             if not self.announced.describes(facts):
@@ -151,7 +126,8 @@ class ImageSink:
             raise disk_error(error, "the picture") from error
         with contextlib.suppress(OSError):
             self._map.unlink(missing_ok=True)
-        return facts
+        self._growth.end(whole=True)
+        return looked
 
     def discard(self) -> None:
         """Remove everything that has arrived."""
@@ -162,6 +138,10 @@ class ImageSink:
 
     def close(self) -> None:
         """Close the files, and keep what has arrived for `Library.begin_receiving` to go on with."""
+        self._growth.end(whole=False)
+        self._close_files()
+
+    def _close_files(self) -> None:
         for fd in self._fds:
             os.close(fd)
         self._fds = ()

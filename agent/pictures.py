@@ -89,8 +89,9 @@ class Pictures:
             sink.close()
 
     def follow(self, request: str) -> Iterator[bytes] | None:
-        """Follow the verified bytes of a picture that arrives: nothing is shown before it is whole, so far."""
-        return None
+        """Follow the verified bytes of a picture that arrives; None where there is none."""
+        sink = self._sinks.get(request)
+        return sink.follow() if sink is not None else None
 
     # --- inside ---
 
@@ -100,10 +101,13 @@ class Pictures:
         if sink is None:
             return
         try:
-            sink.finish()
+            looked = sink.finish()
         except UsageError as error:
             self._core.fail(id, error.message, self._node.now())
         else:
+            entry = self._entries.open(request)
+            if entry is not None:
+                self._entries.note(request, image=entry["image"] | {"reveals": looked.reveals})
             self._core.image_kept(id, self._node.now())
         self._node.wake()
 

@@ -216,11 +216,16 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _growing(blocks: Iterator[bytes]) -> Response:
     """Answer with blocks as they come; an exception among them breaks the connection off."""
-    first = next(blocks, b"")
-    answer = flask.Response(itertools.chain([first], blocks), mimetype=_type_of(first))
+    close = getattr(blocks, "close", lambda: None)
+    try:
+        first = next(blocks, b"")
+        answer = flask.Response(itertools.chain([first], blocks), mimetype=_type_of(first))
+    except BaseException:
+        close()
+        raise
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["Content-Security-Policy"] = _NOTHING_ELSE
-    answer.call_on_close(getattr(blocks, "close", lambda: None))
+    answer.call_on_close(close)
     return answer
 
 

@@ -7,12 +7,11 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from agent.page.routes import IMAGE_BYTES
-from tests.support.page_server import PNG, RunningAgent, ask, form
+from tests.support.page_server import PNG, RunningAgent, ask, form, growing
 
 SHA256 = hashlib.sha256(PNG).hexdigest()
 PATIENCE = 15
@@ -32,16 +31,6 @@ def upload(agent: RunningAgent, data: bytes, filename: str | None = "a.png") -> 
     body, kind = form(data, filename)
     answer = ask(agent, "/library/images", "POST", body, Authorization=agent.bearer, Content_Type=kind)
     return answer.status, answer.body
-
-
-@contextlib.contextmanager
-def growing(agent: RunningAgent, request: str) -> Iterator[http.client.HTTPResponse]:
-    """Ask for a picture that arrives; what is read of it is what has arrived."""
-    connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=PATIENCE)
-    headers = {"Host": f"localhost:{agent.port}", "Authorization": agent.bearer}
-    with contextlib.closing(connection):
-        connection.request("GET", f"/media/partial/{request}", headers=headers)
-        yield connection.getresponse()
 
 
 @pytest.mark.parametrize("size", [0, 1, 600_000, 5_000_000])

@@ -32,7 +32,7 @@ def test_chunks_in_any_order_make_the_picture(library: Library, tmp_path: Path) 
     sink = receiving(library, LARGE)
     for index in reversed(range(CHUNKS)):
         write(sink, index)
-    facts = sink.finish()
+    facts = sink.finish().facts
     found = library.media(facts.sha256)
     assert found is not None
     assert found[0].read_bytes() == LARGE
@@ -56,7 +56,7 @@ def test_what_was_verified_is_known_after_a_restart_and_the_rest_is_written_then
     assert buffer == LARGE[images.CHUNK : 2 * images.CHUNK]
     for index in range(CHUNKS):
         write(sink, index)
-    assert sink.finish().size == len(LARGE)
+    assert sink.finish().facts.size == len(LARGE)
     library.close()
 
 
@@ -154,7 +154,7 @@ def test_links_that_wait_at_the_targets_are_not_followed(library: Library, tmp_p
     sink = receiving(library, LARGE)
     for index in range(CHUNKS):
         write(sink, index)
-    sha256 = sink.finish().sha256
+    sha256 = sink.finish().facts.sha256
     assert victim.read_bytes() == b"untouched"
     found = library.media(sha256)
     assert found is not None
@@ -185,7 +185,7 @@ def test_a_received_picture_outlives_the_item_that_it_also_is(library: Library) 
     sink = receiving(library, LARGE)
     for index in range(CHUNKS):
         write(sink, index)
-    sha256 = sink.finish().sha256
+    sha256 = sink.finish().facts.sha256
     item = library.add_image(io.BytesIO(LARGE))
     library.remove_item(item["item"])
     assert library.items() == []

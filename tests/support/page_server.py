@@ -74,6 +74,8 @@ class FakeExchange:
     def partial(self, request: str) -> Iterator[bytes] | None:
         if request.startswith("0"):
             return None
+        if request.startswith("d"):
+            return arriving(self._folder, request)
         return self._growing(request)
 
     def _growing(self, request: str) -> Iterator[bytes]:
@@ -88,6 +90,37 @@ class FakeExchange:
         turn = threading.Event()
         while not path.exists():
             turn.wait(0.02)
+
+
+def arriving(folder: Path, request: str) -> Iterator[bytes]:
+    """Follow a real picture into a real library; files `REQUEST-MOVE` say what happens, each once the other is gone.
+
+    A move is the number of a chunk that arrives, `keep`, `discard` or `close`; the picture is in the file `picture`.
+    """
+    from agent.library import Library
+    from tests.support.disk import receiving, write
+
+    data = (folder / "picture").read_bytes()
+    library = Library(folder / f"library-{request}")
+    sink = receiving(library, data, request, **json.loads((folder / "announced").read_text()))
+    moves = {"keep": sink.finish, "discard": sink.discard, "close": sink.close}
+
+    def move() -> None:
+        turn = threading.Event()
+        while library is not None:
+            for path in folder.glob(f"{request}-*"):
+                word = path.name.partition("-")[2]
+                path.unlink()
+                if word.isdigit():
+                    write(sink, int(word), data)
+                else:
+                    with contextlib.suppress(Exception):
+                        moves[word]()
+                    return
+            turn.wait(0.01)
+
+    threading.Thread(target=move, daemon=True).start()
+    return sink.follow()
 
 
 class FakeApplication:
@@ -189,6 +222,16 @@ def ask(agent: RunningAgent, path: str, method: str = "GET", body: bytes | None 
         answer = connection.getresponse()
         fields = {name.lower(): value for name, value in answer.getheaders()}
         return Answered(answer.status, fields, answer.read())
+
+
+@contextlib.contextmanager
+def growing(agent: RunningAgent, request: str) -> Iterator[http.client.HTTPResponse]:
+    """Ask for a picture that arrives; what is read of it is what has arrived."""
+    connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=STOP_SECONDS)
+    headers = {"Host": f"localhost:{agent.port}", "Authorization": agent.bearer}
+    with contextlib.closing(connection):
+        connection.request("GET", f"/media/partial/{request}", headers=headers)
+        yield connection.getresponse()
 
 
 def form(data: bytes, filename: str | None = "picture.png", field: str = "image") -> tuple[bytes, str]:
