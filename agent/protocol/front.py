@@ -7,6 +7,7 @@ verb of either, call the doors here as the endpoint's docstring says. Used by `a
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from agent.protocol import handshake, packet
@@ -22,7 +23,7 @@ from rendezvous.contract.ticket import Ticket
 
 _RELAYED = (RELAY_UDP, RELAY_WS)
 _STUN = range(4)  # RFC 7983
-_PEERS = (handshake.INITIATION, handshake.RESPONSE, handshake.COOKIE, packet.DATA)
+_PEERS = (packet.DATA, handshake.INITIATION, handshake.RESPONSE, handshake.COOKIE)
 
 
 class Core(Routes, Protocol):
@@ -47,6 +48,8 @@ class Front:
         self._relays = Relays(endpoint, random, self._out, self._events)
         self._reflexion = Reflexion(random, self._out, self._events)
         self._blocked = False
+        self._due = inf  # when one of the two has something to do
+        self._stale = False  # it may be another time by now
 
     # --- verbs ---
 
@@ -59,10 +62,12 @@ class Front:
         leave for `("websocket", n)`, a connection for each n. What becomes of it: RelayBound, RelayLost, TicketNeeded.
         """
         self._relays.relay(key, ticket, secret, servers, now, lasts)
+        self._stale = True
 
     def release(self, key: bytes, now: float) -> None:
         """Reach a peer through no relay any more; what is not needed is released by itself after two minutes."""
         self._relays.release(key, now)
+        self._stale = True
 
     def relays(self) -> list[RelayStatus]:
         """Return how it stands with all relays."""
@@ -74,6 +79,7 @@ class Front:
         What becomes of it: Reflexive.
         """
         self._reflexion.learn(servers, now)
+        self._stale = True
 
     def hosts(self, addresses: Sequence[Address]) -> None:
         """Learn the addresses of this machine, each with the peer port: what is seen as it is has no NAT."""
@@ -87,12 +93,14 @@ class Front:
         """Learn everything anew that depends on our addresses: the network has changed."""
         self._reflexion.relearn(now)
         self._relays.rebind(now)
+        self._stale = True
 
     def unsendable(self, address: Address, reason: str, now: float) -> None:
         """Learn that the kernel, ICMP or the WebSocket says that datagrams to an address do not go (see Endpoint)."""
         self._relays.unsendable(address, now)
         self._reflexion.unsendable(address, now)
         self._heed(now)
+        self._stale = True
         self._endpoint.unsendable(address, reason, now)
 
     def close(self, now: float) -> None:
@@ -103,8 +111,11 @@ class Front:
 
     def receive(self, arrivals: Sequence[Datagrams], now: float) -> None:
         """Take datagrams."""
-        if not all(datagrams.data and datagrams.data[0] in _PEERS for datagrams in arrivals):
-            arrivals = self._taken_apart(arrivals, now)
+        for datagrams in arrivals:
+            if datagrams.data and datagrams.data[0] not in _PEERS:
+                self._stale = True
+                arrivals = self._taken_apart(arrivals, now)
+                break
         if arrivals:
             self._endpoint.receive(arrivals, now)
 
@@ -115,10 +126,13 @@ class Front:
             self._out.clear()
             return out
         while out := self._endpoint.datagrams_to_send(now):
-            if not any(datagrams.address[0] in _RELAYED for datagrams in out):
+            for datagrams in out:
+                if datagrams.address[0] in _RELAYED:
+                    self._stale = True
+                    out = self._wrapped(out, now)
+                    break
+            if out:
                 return out
-            if wrapped := self._wrapped(out, now):
-                return wrapped
         return []
 
     def next_event(self) -> Event | ReachEvent | None:
@@ -127,14 +141,21 @@ class Front:
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
-        times = (self._endpoint.next_timeout(), self._relays.next_timeout(), self._reflexion.next_timeout())
-        return min((time for time in times if time is not None), default=None)
+        if self._stale:
+            self._stale = False
+            self._due = min(self._relays.next_timeout(), self._reflexion.next_timeout())
+        theirs = self._endpoint.next_timeout()
+        if theirs is None:
+            return None if self._due == inf else self._due
+        return min(theirs, self._due)
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due. Too early or too often does no harm."""
-        self._reflexion.handle_timeout(now)
-        self._heed(now)
-        self._relays.handle_timeout(now)
+        if now >= self._due or self._stale:
+            self._stale = True
+            self._reflexion.handle_timeout(now)
+            self._heed(now)
+            self._relays.handle_timeout(now)
         self._endpoint.handle_timeout(now)
 
     # --- inside ---

@@ -180,13 +180,12 @@ class Reflexion:
                 return before not in (None, family.address)
         return False
 
-    def next_timeout(self) -> float | None:
-        """Return when `handle_timeout` must be called at the latest, or None."""
+    def next_timeout(self) -> float:
+        """Return when `handle_timeout` must be called at the latest."""
         times = [inf]
         for family in self._families.values():
             times += family.judged, family.again, *(query.next for query in family.queries.values())
-        first = min(times)
-        return None if first == inf else first
+        return min(times)
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due."""

@@ -169,13 +169,12 @@ class Relays:
             entry.binding.sent(len(outer.data), now)
         return out
 
-    def next_timeout(self) -> float | None:
-        """Return when `handle_timeout` must be called at the latest, or None."""
+    def next_timeout(self) -> float:
+        """Return when `handle_timeout` must be called at the latest."""
         times = [self._next_look, *self._wanted.values(), *(when for when, _, _ in self._leaving)]
         for entry in self._entries.values():
             times += entry.binding.timeout(), entry.ends, entry.retires
-        first = min(times)
-        return None if first == inf else first
+        return min(times)
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due."""
