@@ -135,6 +135,14 @@ def _connect(crew: Crew, row: Row, watch: "Watch") -> bool:
     return True
 
 
+def connect_people(crew: Crew) -> None:
+    """Have two people say yes to a connection."""
+    request = crew.a.client.ask("connect_to", crew.b.name)
+    crew.b.client.accept(request)
+    for person in (crew.a, crew.b):
+        person.client.until_phase(request, "done", ENDS)
+
+
 def _say_yes(person: Person, request: str, watch: "Watch") -> None:
     with contextlib.suppress(AssertionError, Refused):  # whoever asked says how it ended
         person.client.until_phase(request, "waiting", ENDS)

@@ -136,6 +136,13 @@ def objections(cell: Cell, row: Row) -> Iterator[str]:
     yield from _of_times(row, must)
 
 
+def judged(cell: Cell, row: Row) -> dict[str, object]:
+    """Return what `--json` prints of a row beside what was measured."""
+    wrong = list(objections(cell, row))
+    right = forecast_is_right(cell, row)
+    return {"expected": expected(cell), "result": result(row), "forecast_right": right, "ok": not wrong, "wrong": wrong}
+
+
 def _of_paths(cell: Cell, row: Row, must: str) -> Iterator[str]:
     """Where UDP is blocked, the relay is reached over WebSocket, and only there."""
     if must != "relayed" or cell.b is None:
