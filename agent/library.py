@@ -27,6 +27,7 @@ from agent.growth import Announcement
 from agent.images import ImageFacts, Looked
 from agent.parts import ImageSink, ImageSource
 from agent.protocol.errors import UsageError
+from agent.quote_file import QuoteFile
 from agent.quotes import Quote, checked_line, checked_quote
 
 ITEMS_SHOWN: Final = 300
@@ -134,6 +135,10 @@ class Library:
         quote = checked_quote(text, author, source)
         self._add_quotes([quote])
         return self.item(quote.item)
+
+    def add_quotes(self, file: QuoteFile) -> int:
+        """Add the quotes of a file; return how many were not there before."""
+        return self._add_quotes(list(file.quotes.values())[::-1])  # the first of them is then the newest
 
     def add_image(self, stream: Readable, filename: str | None = None) -> dict[str, Any]:
         """Add a picture from a stream of bytes; one that is there already is the same item.
@@ -300,15 +305,16 @@ class Library:
             raise UsageError("bad_request", "There is no such item in your collection.")
         return row
 
-    def _add_quotes(self, quotes: Sequence[Quote], note: tuple[str, int] | None = None) -> None:
+    def _add_quotes(self, quotes: Sequence[Quote], note: tuple[str, int] | None = None) -> int:
         with self._db.change() as db:
-            db.executemany(
+            added = db.executemany(
                 "INSERT OR IGNORE INTO items (item, kind, text, author, source) VALUES (?, 'quote', ?, ?, ?)",
                 [(quote.item, quote.text, quote.author, quote.source) for quote in quotes],
             )
             if note is not None:
                 db.execute(_SET_NOTE, note)
         self._shown = None
+        return added.rowcount
 
     def _note(self, name: str) -> int:
         row = self._db.row("SELECT value FROM notes WHERE name = ?", (name,))
