@@ -61,6 +61,7 @@ class _Round:
     sent: float = 0.0
     prover: Address | None = None
     proof: bytes = b""
+    dead: frozenset[Address] = frozenset()  # servers that nothing leaves for
 
     def pace(self, now: float) -> None:
         self.next = now + INTERVALS[min(self.tries, len(INTERVALS) - 1)]
@@ -146,8 +147,12 @@ class Binding:
                 self._round.prover = None
             if self.server == server and (self._round is None or self._round.trial):
                 self.bind(now)
-        elif server in self._udp and self._round is not None and not self._round.trial:
-            self._hurry(self._round, now)
+        elif server in self._udp and self._round is not None:
+            self._round.dead |= {server}
+            if self._round.dead.issuperset(self._udp) and not self._round.trial:
+                self._hurry(self._round, now)
+        elif server == self.server:
+            self.bind(now)  # which takes nothing away from who only pretends it
 
     def end(self, code: Refusal) -> None:
         """Bind never again."""

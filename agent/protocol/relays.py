@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
 
-from agent.protocol.binding import Binding
+from agent.protocol.binding import NO_ANSWER, Binding
 from agent.protocol.candidates import PathKind
 from agent.protocol.packet import Address, Datagrams
 from agent.protocol.reach_events import ReachEvent, RelayBound, RelayLost, TicketNeeded
@@ -20,7 +20,7 @@ from rendezvous.contract import relay
 from rendezvous.contract.relay import HEADER_SIZE, Kind, Refusal
 from rendezvous.contract.ticket import Side, Ticket
 
-MOST_STRANGERS: Final = 32  # bindings for people who asked us and whom we are not connected with
+MOST_STRANGERS: Final = 32  # bindings for people who asked us and whom we are not connected with; a relay allows 64
 MOST_OF_ONE: Final = 4  # bindings with one peer
 UNNEEDED: Final = 120.0  # seconds without a session after which a binding is let go
 LOOK: Final = 10.0  # seconds between looks at whether there is one
@@ -98,10 +98,11 @@ class Relays:
         mine = [entry for entry in self._entries.values() if entry.key == key]
         if any(entry.rank == (ticket.expires, ticket.id) for entry in mine) or not servers:
             return
-        if not mine and ticket.side is Side.OTHER and self._strangers() >= MOST_STRANGERS and self._is_strange(key):
+        full = ticket.side is Side.OTHER and self._is_strange(key) and self._strangers() >= MOST_STRANGERS
+        if full and not mine:
             self._events.append(RelayLost(key, _TOO_MANY_STRANGERS))
             return
-        if len(mine) >= MOST_OF_ONE:
+        if full or len(mine) >= MOST_OF_ONE:
             self._end(min(mine, key=lambda entry: (entry.with_peer, entry.rank)), now)
         self._wanted.pop(key, None)
         self._count += 1
@@ -203,7 +204,7 @@ class Relays:
 
     def _strangers(self) -> int:
         entries = self._entries.values()
-        return len({e.key for e in entries if e.binding.ticket.side is Side.OTHER and self._is_strange(e.key)})
+        return sum(e.binding.ticket.side is Side.OTHER and self._is_strange(e.key) for e in entries)
 
     def _look_after(self, entry: _Entry, now: float) -> None:
         """Tell the endpoint and the agent what has changed with a binding."""
@@ -270,11 +271,12 @@ class Relays:
         self._wanted.setdefault(key, max(now, self._wished.get(key, -inf) + ASK_AGAIN))
 
     def _look(self, now: float) -> None:
-        """Let go of what nobody needs, and wish for new tickets in time."""
+        """Let go of what nobody needs, and wish for new tickets in time, and where a relay does not answer."""
         for entry in list(self._entries.values()):
             if self._routes.needs(entry.key):
                 entry.needed = now
-                if now >= entry.ends - RENEW and entry.retires == inf and self._is_last(entry):
+                ending = now >= entry.ends - RENEW and entry.retires == inf and self._is_last(entry)
+                if ending or (entry.binding.trouble == NO_ANSWER and not self._others(entry)):
                     self._want(entry.key, now)
             elif now >= entry.needed + UNNEEDED:
                 self._end(entry, now)

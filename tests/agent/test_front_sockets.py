@@ -76,11 +76,11 @@ def sides() -> Iterator[tuple[Side, Side]]:
 
 
 def until(true: Callable[[], object]) -> bool:
-    """Let the loop run until something is true, for some seconds at most."""
-    with eventlet.Timeout(PATIENCE, False):
-        while not true():
-            eventlet.sleep(0.01)
-        return True
+    """Let the loop run until something is true, for ten seconds at most."""
+    for _ in range(1000):
+        if true():
+            return True
+        eventlet.sleep(0.01)
     return False
 
 

@@ -202,6 +202,46 @@ def test_strangers_have_so_many_bindings_and_no_more() -> None:
     assert any(status.key == world.alice.key for status in world.bob.front.relays())
 
 
+def test_who_is_needed_and_whose_relay_is_gone_is_asked_another_ticket_for() -> None:
+    world = World()
+    world.alice.core.sessions.add(world.bob.key)
+    world.bind()
+    assert world.until_bound()
+    for link in world.links:
+        link.path.down = True
+    world.network.run_for(40.0)
+    assert world.alice.wishes == 1
+    assert world.alice.core.routes == {world.bob.key: []}
+    world.network.run_for(80.0)
+    assert 2 <= world.alice.wishes <= 4
+    assert world.bob.wishes == 0
+
+
+def test_a_word_of_icmp_about_the_relay_takes_nothing_away_and_speeds_up_what_must_be_done() -> None:
+    world = World()
+    world.bind()
+    assert world.until_bound()
+    for _ in range(100):
+        world.alice.front.unsendable(RELAY, "refused", world.network.now)
+        world.alice.host.wake()
+        world.network.run_for(0.01)
+    assert world.alice.lost == []
+    assert world.reaches(0.2)
+    world.relay.restart()
+    for agent in (world.alice, world.bob):
+        agent.front.unsendable(RELAY, "refused", world.network.now)
+        agent.host.wake()
+    world.network.run_for(0.1)
+    assert world.reaches(0.2)
+
+
+def test_a_stranger_takes_no_more_room_by_asking_again_and_again() -> None:
+    world = World()
+    for _ in range(20):
+        world.bob.relay(world.alice, world.relay.tickets()["bob"])
+    assert len(world.bob.front.relays()) <= 4
+
+
 def test_two_tickets_that_cross_leave_both_sides_with_the_same_one() -> None:
     world = World()
     first, second = world.relay.tickets(seconds=3600), world.relay.tickets(seconds=3600)
