@@ -9,16 +9,20 @@ from typing import Final
 from agent.protocol import (
     acks,
     attempt,
+    binding,
     book,
     consent,
     control,
     doorkeeper,
     frames,
     interruption,
+    keepalive,
     liveness,
     messages,
     path,
     recovery,
+    reflexion,
+    relays,
     transfer,
 )
 from agent.protocol.request import TABLE, Side
@@ -138,11 +142,55 @@ def limit_table() -> str:
     return table(("what", "value", "why"), rows)
 
 
+def seconds(*numbers: float) -> str:
+    """Write one or several lengths of time."""
+    return ", ".join(f"{number:g}" for number in numbers) + " s"
+
+
+def reach_table() -> str:
+    """When the agent's side of relays and STUN servers acts."""
+    rows = [
+        ("BIND and PROOF again", f"after {seconds(*binding.INTERVALS)}, and so on", "a lost datagram costs little"),
+        ("PROOF without an answer", f"{binding.PROOFS} times, then BIND", "the challenge may be too old"),
+        ("BIND over the WebSocket as well", f"after {seconds(binding.WEBSOCKET_AFTER)}", "UDP may be blocked"),
+        ("try to bind", seconds(binding.GIVE_UP), "then again after " + seconds(*binding.PAUSES)),
+        ("try UDP while on the WebSocket", f"after {seconds(*binding.PAUSES)}", "the network may have changed"),
+        (
+            "nothing heard from the relay, while we send",
+            seconds(binding.PATIENCE),
+            "then KEEPALIVE; up to " + seconds(binding.PATIENCE_MOST) + " where it is the peer that is silent",
+        ),
+        ("KEEPALIVE without an answer", f"{binding.UNANSWERED} times, each {seconds(binding.WAIT)} or 2 RTT", "BIND"),
+        ("a route that does not come back", seconds(binding.LOST_AFTER), "counts as gone"),
+        (
+            "keepalives of relays and STUN",
+            f"{keepalive.SHORTEST:g} to {keepalive.LONGEST:g} s; ¾ of what the relay keeps silence for",
+            "grows by half while it holds; a silence that broke a mapping halves it for good",
+        ),
+        ("another ticket", f"{seconds(relays.RENEW)} before one ends", "nothing is interrupted"),
+        ("a binding without a session", seconds(relays.UNNEEDED), "let go"),
+        ("bindings of strangers", str(relays.MOST_STRANGERS), "the newest is refused"),
+        (
+            "STUN request again",
+            f"after {seconds(reflexion.RTO)}, doubling, {reflexion.MOST_TRIES} times",
+            "RFC 8489, 6.2.1",
+        ),
+        ("UDP counts as blocked", f"{seconds(reflexion.BLOCKED_AFTER)} without any answer", "no one waits longer"),
+        (
+            "test of filtering, of mapping",
+            f"{reflexion.TESTS} requests each, every {seconds(reflexion.TEST_EVERY)} or RTT",
+            "losses must not look like a filter",
+        ),
+    ]
+    return table(("what", "value", "why"), rows)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "frames": frame_table,
     "messages": message_table,
     "phases": phase_table,
     "limits": limit_table,
+    "reach": reach_table,
 }
 
 
