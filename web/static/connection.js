@@ -3,7 +3,7 @@
 
 import { EVENTS } from "./events.js";
 import { texts } from "./language.js";
-import { io } from "./vendor/socket.io.esm.min.js";
+import { openSocket } from "./socket.js";
 
 const PATIENCE = 15_000; // milliseconds until an unanswered call is given up
 
@@ -17,27 +17,23 @@ export class CallError extends Error {
 
 /** Connect, for as long as the page lives. `onNews(name, value)` and `onLink(state)` are told what happens. */
 export function openConnection(onNews, onLink) {
-  const socket = io({
-    transports: ["websocket", "polling"],
-    tryAllTransports: true,
-    reconnectionDelay: 300,
-    reconnectionDelayMax: 2000,
+  const socket = openSocket({
+    onEvent: (name, value) => name in EVENTS.news && onNews(name, value),
+    onUp: () => onLink("up"),
+    onDown: async (wasUp) => {
+      if (wasUp) onLink("down"); // at once; then why
+      const why = (await isLetIn()) ? "down" : "locked";
+      if (!socket.isUp()) onLink(why);
+    },
   });
-  for (const name of Object.values(EVENTS.news)) socket.on(name, (value) => onNews(name, value));
-  socket.on("connect", () => onLink("up"));
-  socket.on("disconnect", (reason) => {
-    onLink("down");
-    if (reason === "io server disconnect") socket.connect(); // the one case that it leaves to us
-  });
-  socket.on("connect_error", async () => onLink((await isLetIn()) ? "down" : "locked"));
 
   return async function call(name, value = {}) {
-    if (!socket.connected) throw new CallError("unreachable", texts.agentGone);
+    if (!socket.isUp()) throw new CallError("unreachable", texts.agentGone);
     let answer;
     try {
-      answer = await socket.timeout(PATIENCE).emitWithAck(name, value);
+      answer = await socket.call(name, value, PATIENCE);
     } catch {
-      throw new CallError("unreachable", socket.connected ? texts.noAnswer : texts.agentGone);
+      throw new CallError("unreachable", socket.isUp() ? texts.noAnswer : texts.agentGone);
     }
     if (!answer.ok) throw new CallError(answer.error.code, answer.error.message);
     return answer;
