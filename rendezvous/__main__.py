@@ -41,6 +41,7 @@ from rendezvous.authority import Authority
 from rendezvous.embedded import EmbeddedError, EmbeddedServer
 from rendezvous.flags import DEFAULT_UDP_PORT, MAX_PROCESSES, Flags, for_workers, parse
 from rendezvous.relay import Relay
+from rendezvous.relay_budget import Rules as Budgets
 from rendezvous.relay_check import check_udp, check_websocket
 from rendezvous.relay_socket import RelaySockets
 from rendezvous.serving import Server
@@ -108,7 +109,7 @@ def _start(flags: Flags, running: contextlib.ExitStack) -> None:
     if flags.metrics_port is not None:
         _serve_metrics(flags.metrics_host, [flags.metrics_port], store)
     print(f"rendezvous on http://{_shown(flags.host)}:{port}", flush=True)
-    if flags.relay_address:
+    if flags.relay_address and not flags.no_relay:
         url = f"http://{_shown(_local(flags.host))}:{port}"
         eventlet.spawn(_check_relay, Authority(store, flags.relay_address), _local(flags.host), url)
 
@@ -153,6 +154,8 @@ def _serve_http(
         udp_host=_local(flags.host),
         stun_ports=flags.stun_ports,
         relay_address=flags.relay_address,
+        relays=not flags.no_relay,
+        budgets=flags.budgets,
     )
     app = create_app(settings, store)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -235,7 +238,7 @@ def _start_udp(flags: Flags, store: Store) -> tuple[tuple[int, ...], Flags]:
     others = {sock.family: sock for sock in second}
     answer = metrics.counted(throttled(functools.partial(stun.answer, second_port=bool(second))))
     address = flags.relay_address or f":{port}"
-    forward = _relay(address, first, store)
+    forward = None if flags.no_relay else _relay(address, first, store, flags.budgets)
     for sock in first:
         eventlet.spawn(udp.serve, sock, others.get(sock.family), answer, forward)
     for sock in second:
@@ -243,9 +246,9 @@ def _start_udp(flags: Flags, store: Store) -> tuple[tuple[int, ...], Flags]:
     return ((port, second[0].getsockname()[1]) if second else (port,)), replace(flags, relay_address=address)
 
 
-def _relay(address: str, sockets: Sequence[socket.socket], store: Store) -> udp.Forward:
+def _relay(address: str, sockets: Sequence[socket.socket], store: Store, budgets: Budgets) -> udp.Forward:
     authority = Authority(store, address)
-    metrics.RELAY.relay = Relay(address, authority.key, authority.secret_of, secrets.token_bytes)
+    metrics.RELAY.relay = Relay(address, authority.key, authority.secret_of, secrets.token_bytes, budgets)
     return RelaySockets(metrics.RELAY.relay, sockets).take
 
 

@@ -15,6 +15,7 @@ from rendezvous.health import Health
 from rendezvous.limits import Limits, Rules
 from rendezvous.live_limits import LimitedSocketIO
 from rendezvous.proxies import BehindProxies, Network
+from rendezvous.relay_budget import Rules as Budgets
 from rendezvous.relay_websocket import Place, RelayWebSockets
 from rendezvous.routes import observed_host
 from rendezvous.status import Status
@@ -34,7 +35,7 @@ class Settings:
 
     async_mode: Literal["eventlet", "threading"] = "eventlet"
     relay_address: str = ""
-    """HOST:PORT at which tickets say that the relay is; a host that is empty is that of the rendezvous."""
+    """HOST:PORT at which agents reach the UDP port; a host that is empty is that of the rendezvous."""
     websocket_only: bool = False
     """With several processes behind one address, polling would reach another process each time."""
     rules: Rules = field(default_factory=Rules)
@@ -42,6 +43,9 @@ class Settings:
     signup_code: str = ""
     """What a new sign-up must bring, where it is not empty."""
     show_people: bool = False
+    relays: bool = True
+    """Whether there is a relay at that address; STUN there is."""
+    budgets: Budgets = field(default_factory=Budgets)
     udp_host: str = "127.0.0.1"
     """The address at which this machine's own UDP ports are reached from here."""
     stun_ports: tuple[int, ...] = ()
@@ -58,12 +62,14 @@ def create_app(settings: Settings, store: Store) -> Flask:
     limits.register(app, counts, observed_host)
     Health(store).register(app)
     openapi.register(app)
-    authority = Authority(store, settings.relay_address)
+    relay = settings.relay_address if settings.relays else ""
+    authority = Authority(store, relay, settings.budgets.ticket_bytes)
     routes.register(app, store, authority)
     code_required = bool(settings.signup_code)
     app.extensions["code"] = Code(settings.signup_code, store, counts)
     app.config["TMGE_ABOUT"] = {"code_required": code_required, **_places(settings)}
-    Status(store, authority, show_people=settings.show_people, code_required=code_required).register(app)
+    shown = settings.budgets if relay and settings.stun_ports else None
+    Status(store, authority, shown, show_people=settings.show_people, code_required=code_required).register(app)
     # No allowed origins are named: a page from anywhere else is refused.
     socketio = LimitedSocketIO(
         counts,
@@ -78,7 +84,7 @@ def create_app(settings: Settings, store: Store) -> Flask:
     app.extensions["live"] = socketio
     Live(socketio, store, authority).start()
     socketio.start_background_task(counts.share_for_ever, socketio.sleep)
-    ports, relay = settings.stun_ports, settings.relay_address
+    ports = settings.stun_ports
     here = Place(relay, settings.udp_host, ports[0]) if relay and ports else None
     RelayWebSockets(lambda: authority.key, counts, here).register(app)
     app.wsgi_app = BehindProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
@@ -87,6 +93,8 @@ def create_app(settings: Settings, store: Store) -> Flask:
 
 def _places(settings: Settings) -> dict[str, object]:
     """Return where STUN and the relay of this machine are, HOST:PORT; an empty host is the rendezvous' own."""
-    ports, relay = settings.stun_ports, settings.relay_address
-    stun = [{"address": relay or f":{ports[0]}", "second_port": ports[1] if len(ports) > 1 else None}] if ports else []
-    return {"stun_ports": ports, "stun": stun, "relay": [relay] if relay else []}
+    ports, address = settings.stun_ports, settings.relay_address
+    stun = (
+        [{"address": address or f":{ports[0]}", "second_port": ports[1] if len(ports) > 1 else None}] if ports else []
+    )
+    return {"stun_ports": ports, "stun": stun, "relay": [address] if address and settings.relays else []}

@@ -14,19 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rendezvous.contract.statement import Statement
 from rendezvous.contract.ticket import ID_SIZE, Side, Ticket
 from rendezvous.people import Claim
+from rendezvous.relay_budget import Rules
 from rendezvous.store import Store
 
 TICKET_SECONDS: Final = 3600
-TICKET_BYTES: Final = 1 << 30
 _SECRETS: Final = b"tmge-ticket-secret-v1\0"
 
 
 class Authority:
     """The key of this server. Methods raise Unavailable as long as the store has not given it."""
 
-    def __init__(self, store: Store, relay: str = "") -> None:
-        """Take the store, and the HOST:PORT at which the relay can be reached."""
-        self._store, self._relay = store, relay
+    def __init__(self, store: Store, relay: str = "", ticket_bytes: int = Rules().ticket_bytes) -> None:
+        """Take the store, the HOST:PORT at which the relay can be reached, and how much a ticket is good for."""
+        self._store, self._relay, self._ticket_bytes = store, relay, ticket_bytes
         self._private: Ed25519PrivateKey | None = None
         self._public = b""
 
@@ -57,7 +57,7 @@ class Authority:
         id, expires = secrets.token_bytes(ID_SIZE), int(time.time()) + TICKET_SECONDS
         made = []
         for side in Side:
-            ticket = Ticket(id, side, asker, other, relay or self._relay, expires, TICKET_BYTES)
+            ticket = Ticket(id, side, asker, other, relay or self._relay, expires, self._ticket_bytes)
             ticket = ticket.signed(self._signer().sign(ticket.message()))
             made.append((ticket, self.secret_of(ticket)))
         return made

@@ -15,11 +15,14 @@ from platformdirs import user_data_path
 
 from rendezvous.limits import Rules, read_rules
 from rendezvous.proxies import Network, read_networks
+from rendezvous.relay_budget import Rules as Budgets
 
 DEFAULT_UDP_PORT: Final = 3478
 """The port that RFC 8489 gives to STUN."""
 MAX_PROCESSES: Final = 64
 _NOT_FOR_PEOPLE: Final = ("leash", "stun_ports")
+_SWITCHES: Final = ("show_people", "no_relay")
+_MULTIPLES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,10 @@ class Flags:
     udp_port: int | None
     udp_port_2: int | None
     relay_address: str
+    no_relay: bool
+    relay_rate: int
+    relay_ticket_bytes: int
+    relay_person_bytes: int
     redis: str | None
     data: Path | None
     processes: int
@@ -49,6 +56,11 @@ class Flags:
     """UDP ports that answer STUN: told by the program to its own workers only."""
     leash: int | None
     """File descriptor of a worker's leash: given by the program to its own workers only."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """Return how much the relay carries."""
+        return Budgets.of(self.relay_rate, self.relay_ticket_bytes, self.relay_person_bytes)
 
     def data_for(self, port: int) -> Path:
         """Return the data folder; by default one for each port, so that several may run here."""
@@ -72,6 +84,10 @@ def parse(arguments: Sequence[str] | None) -> Flags:
     add("udp-port-2", None, "STUN's second port: agents tell by it how their NAT behaves (the next)", type=_port)
     about = "where agents reach the relay, the UDP port of this machine (this host, --udp-port)"
     add("relay-address", "", about, type=_address, metavar="HOST:PORT")
+    add("no-relay", "no", "forward nothing: who cannot reach each other do not", type=_yes, nargs="?", const=True)
+    add("relay-rate", int(Budgets().ticket_rate), "bytes a second of two people", type=_bytes, metavar="N")
+    add("relay-ticket-bytes", Budgets().ticket_bytes, "bytes of two people in an hour", type=_bytes, metavar="N")
+    add("relay-person-bytes", int(Budgets().person_bytes), "bytes of one person in an hour", type=_bytes, metavar="N")
     add("redis", None, "the store (an embedded server)", metavar="URL")
     add("data", None, "folder of the embedded server", type=Path, metavar="DIR")
     add("processes", 1, "processes that serve HTTP", type=_count, metavar="N")
@@ -98,7 +114,7 @@ def for_workers(arguments: Sequence[str] | None) -> Mapping[str, str]:
     parser = _Parser(allow_abbrev=False)
     for field in fields(Flags):
         if field.name not in _NOT_FOR_PEOPLE:
-            switch: dict[str, Any] = {"nargs": "?", "const": "yes"} if field.name == "show_people" else {}
+            switch: dict[str, Any] = {"nargs": "?", "const": "yes"} if field.name in _SWITCHES else {}
             parser.add_argument(_flag(field.name), dest=field.name, **switch)
     for name, value in vars(parser.parse_args(arguments)).items():
         if value is not None:
@@ -159,6 +175,14 @@ def _whole(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
     return int(text)
+
+
+def _bytes(text: str) -> int:
+    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    fits = number.isascii() and number.isdigit() and len(number) < 16 and unit in _MULTIPLES
+    if not (fits and 1 <= int(number) * _MULTIPLES[unit] <= 2**50):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 1000000, 500K, 8M or 4G")
+    return int(number) * _MULTIPLES[unit]
 
 
 def _seconds(text: str) -> int:

@@ -95,6 +95,12 @@ class RelayCounts(Collector):
         yield outcomes
         sent = relay.forwarded_bytes if relay else 0
         yield CounterMetricFamily("tmge_relay_bytes", "Bytes that the relay has forwarded", value=sent)
+        budgets = GaugeMetricFamily("tmge_relay_budget", "What the relay carries at most, in bytes", labels=["budget"])
+        if relay:
+            budgets.add_metric(["rate"], relay.rules.ticket_rate)
+            budgets.add_metric(["ticket"], relay.rules.ticket_bytes)
+            budgets.add_metric(["person_hour"], relay.rules.person_bytes)
+        yield budgets
         yield GaugeMetricFamily("tmge_relay_bindings", "Bindings of the relay", value=len(relay) if relay else 0)
 
 

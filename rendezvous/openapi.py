@@ -140,6 +140,9 @@ SCHEMAS: Final[Schema] = {
             "online": _COUNT,
             "listed": _COUNT,
             "code_required": _BOOLEAN,
+            "relay": _or_null(
+                _object({"address": _ADDRESS, "rate": _COUNT, "ticket_bytes": _COUNT, "person_bytes": _COUNT})
+            ),
             "api": _TEXT,
         }
     ),

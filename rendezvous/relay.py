@@ -20,33 +20,13 @@ from typing import Final, NamedTuple, TypeVar
 from rendezvous.contract import relay
 from rendezvous.contract.relay import Refusal
 from rendezvous.contract.ticket import Side, Ticket
+from rendezvous.relay_budget import Bucket, Person, Rules
 
 _CHALLENGE_CONTEXT: Final = b"tmge-relay-challenge-v1\0"
 _STAMP_SIZE: Final = 8
 Value = TypeVar("Value")
 _LOOKS: Final = 32
 """Entries that are looked at, at most, to make room for one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What one process carries; sizes in bytes of whole datagrams, times in seconds."""
-
-    idle: int = 60
-    """Silence that a binding outlives: three keepalives may be lost."""
-    challenge: float = 10.0
-    """How long a challenge may be answered: beyond any round trip."""
-    ticket_rate: float = 8e6
-    ticket_burst: float = 1e6
-    person_rate: float = 16e6
-    person_burst: float = 2e6
-    person_bytes: float = 4 * 2.0**30
-    """Of one identity, sent and received, within `person_seconds`; comes back evenly."""
-    person_seconds: float = 3600.0
-    person_bindings: int = 64
-    bindings: int = 20_000
-    tickets: int = 100_000
-    people: int = 100_000
 
 
 class Place(NamedTuple):
@@ -60,34 +40,6 @@ class Place(NamedTuple):
 
 
 Out = tuple[bytes, Place]
-
-
-class Bucket:
-    """A budget that fills at a rate, up to a burst."""
-
-    __slots__ = ("_at", "_burst", "_rate", "left")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._at = rate, burst, now
-        self.left = burst
-
-    def fill(self, now: float) -> float:
-        """Return what there is now."""
-        if now > self._at:
-            self.left = min(self._burst, self.left + (now - self._at) * self._rate)
-        self._at = now
-        return self.left
-
-
-class Person:
-    """What one identity has left, and how many bindings it has."""
-
-    __slots__ = ("bindings", "speed", "volume")
-
-    def __init__(self, rules: Rules, now: float) -> None:
-        self.bindings = 0
-        self.speed = Bucket(rules.person_rate, rules.person_burst, now)
-        self.volume = Bucket(rules.person_bytes / rules.person_seconds, rules.person_bytes, now)
 
 
 @dataclass(slots=True)
@@ -147,7 +99,7 @@ class Relay:
         rules: Rules | None = None,
     ) -> None:
         self._address, self._key, self._secret_of, self._random = address, key, secret_of, random
-        self._rules = rules or Rules()
+        self.rules = self._rules = rules or Rules()
         self._challenge_key = random(32)
         self._bindings: OrderedDict[bytes, Binding] = OrderedDict()
         self._pairs: OrderedDict[bytes, Pair] = OrderedDict()

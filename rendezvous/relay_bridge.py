@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from rendezvous.contract import relay
 from rendezvous.contract.relay import Kind, Refusal
 from rendezvous.contract.ticket import Ticket
-from rendezvous.relay import Bucket
+from rendezvous.relay_budget import Bucket
 
 MOST_TICKETS: Final = 64
 """Tickets and bindings that one connection may have: as many as one person may have bindings."""

@@ -6,6 +6,7 @@ who chose to be listed. No script; the one style is allowed by its hash.
 
 import base64
 import hashlib
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from flask.typing import ResponseReturnValue
 from rendezvous.authority import Authority
 from rendezvous.contract.encoding import to_text
 from rendezvous.contract.identity import fingerprint
+from rendezvous.relay_budget import Rules
 from rendezvous.store import Store
 
 CENSUS_SECONDS: Final = 5.0
@@ -57,8 +59,11 @@ class Census:
 class Status:
     """The page, and what stands on it. Everything raises Unavailable while the store does not answer."""
 
-    def __init__(self, store: Store, authority: Authority, *, show_people: bool, code_required: bool) -> None:
-        self._store, self._authority = store, authority
+    def __init__(
+        self, store: Store, authority: Authority, budgets: Rules | None, *, show_people: bool, code_required: bool
+    ) -> None:
+        """Take also what the relay of this machine carries, if there is one."""
+        self._store, self._authority, self._budgets = store, authority, budgets
         self._show_people, self._code_required = show_people, code_required
         self._census: Census | None = None
         self._at = 0.0
@@ -91,9 +96,20 @@ class Status:
             "online": census.online,
             "listed": census.listed,
             "code_required": self._code_required,
+            "relay": self._relay(),
             "api": "/openapi.json",
         }
         return jsonify(value), 200, {"Vary": "Accept"}
+
+    def _relay(self) -> dict[str, object] | None:
+        if self._budgets is None:
+            return None
+        return {
+            "address": self._authority.relay,
+            "rate": int(self._budgets.ticket_rate),
+            "ticket_bytes": self._budgets.ticket_bytes,
+            "person_bytes": int(self._budgets.person_bytes),
+        }
 
     def _page(self, census: Census, print_of_key: str) -> str:
         here = request.host_url.rstrip("/")
@@ -115,8 +131,27 @@ What they exchange goes from one to the other and never through this server.</p>
 <p>Start your own agent with this address, and choose a name on the page that it opens:</p>
 <pre><code>agent --rendezvous {escape(here)}</code></pre>
 {code}<p>Each person decides who may find them: everybody, only those they have connected with, or nobody.</p>
+<h2>Who cannot reach each other directly</h2>
+<p>{_carried(self._budgets)}</p>
 <h2>Is it the right one?</h2>
 <p>The key of this rendezvous has the fingerprint</p>
 <pre><code>{escape(print_of_key)}</code></pre>
 </main></body></html>
 """
+
+
+def _carried(budgets: Rules | None) -> str:
+    """Say what is forwarded here, and how much."""
+    if budgets is None:
+        return "There is no relay here: two people whose networks do not let them reach each other cannot exchange."
+    rate, ticket, person = (size(n) for n in (budgets.ticket_rate, budgets.ticket_bytes, budgets.person_bytes))
+    return (
+        "are helped by the relay here. It forwards their sealed packets, which it cannot read: for two people up to"
+        f" {rate} a second and {ticket} an hour, for one person up to {person} an hour."
+    )
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people."""
+    power = min(4, max(0, int(math.log10(max(count, 1)) // 3)))
+    return f"{count / 1000**power:.3g} {('bytes', 'KB', 'MB', 'GB', 'TB')[power]}"

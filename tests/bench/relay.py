@@ -21,7 +21,8 @@ from typing import Final
 from rendezvous import udp
 from rendezvous.contract import relay
 from rendezvous.contract.ticket import Side, Ticket
-from rendezvous.relay import Relay, Rules
+from rendezvous.relay import Relay
+from rendezvous.relay_budget import Rules
 from rendezvous.relay_check import bind
 from rendezvous.relay_socket import RelaySockets
 from tests.bench.support.contest import BenchError

@@ -8,6 +8,7 @@ import pytest
 
 from rendezvous.flags import for_workers, parse
 from rendezvous.limits import Rules
+from rendezvous.relay_budget import Rules as Budgets
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,20 @@ def test_wrong_usage_is_one_sentence_and_status_2(flags: list[str], capsys: pyte
     assert said.out == ""
     assert said.err.startswith("rendezvous: ")
     assert said.err.count("\n") == 1
+
+
+def test_bytes_may_be_written_short() -> None:
+    flags = parse(["--relay-rate", "2M", "--relay-ticket-bytes", "5000", "--relay-person-bytes", "1g"])
+    assert (flags.relay_rate, flags.relay_ticket_bytes, flags.relay_person_bytes) == (2 << 20, 5000, 1 << 30)
+    assert (flags.budgets.ticket_rate, flags.budgets.person_rate) == (2 << 20, 4 << 20)
+    assert parse([]).budgets == Budgets()
+    assert parse(["--no-relay"]).no_relay
+    assert not parse([]).no_relay
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "0", "1.5M", "8X", "9" * 20, "٣"])
+def test_what_is_no_number_of_bytes_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--relay-rate", text])
+    assert caught.value.code == 2
+    assert "number of bytes" in capsys.readouterr().err

@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 
 from rendezvous.app import Settings, create_app
 from rendezvous.limits import read_rules
+from rendezvous.relay_budget import Rules
+from rendezvous.status import size
 from rendezvous.store import Store
 from tests.rendezvous.test_routes import ALICE, MALLORY, audience, error, signed
 
@@ -81,3 +83,24 @@ def test_without_a_code_everybody_is_taken(store: Store, code: str) -> None:
     assert client.get("/identity").get_json()["code_required"] is False
     assert signed(client, ALICE, "alice", code=code).status_code == 201
     assert audience(client)
+
+
+def test_the_page_says_how_much_the_relay_carries_or_that_there_is_none(store: Store) -> None:
+    budgets = Rules.of(2_000_000, 500_000_000, 3_000_000_000)
+    client = application(store, relay_address=":3478", stun_ports=(3478,), budgets=budgets)
+    text = client.get("/", headers=HTML).text
+    assert all(words in text for words in ("2 MB a second", "500 MB an hour", "3 GB an hour"))
+    carried = {"rate": 2_000_000, "ticket_bytes": 500_000_000, "person_bytes": 3_000_000_000}
+    assert client.get("/").get_json()["relay"] == {"address": ":3478"} | carried
+    none = application(store, relay_address=":3478", stun_ports=(3478,), relays=False)
+    assert "There is no relay here" in none.get("/", headers=HTML).text
+    assert none.get("/").get_json()["relay"] is None
+    about = none.get("/identity").get_json()
+    assert (about["relay"], about["stun"]) == ([], [{"address": ":3478", "second_port": None}])
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "1 bytes"), (999, "999 bytes"), (1e6, "1 MB"), (12.5e6, "12.5 MB"), (5e13, "50 TB")]
+)
+def test_sizes_are_written_for_people(count: float, text: str) -> None:
+    assert size(count) == text

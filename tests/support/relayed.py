@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rendezvous.contract import relay
 from rendezvous.contract.relay import Refusal
 from rendezvous.contract.ticket import Side, Ticket
-from rendezvous.relay import Out, Place, Relay, Rules
+from rendezvous.relay import Out, Place, Relay
+from rendezvous.relay_budget import Rules
 
 SERVER = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01")
 SERVER_KEY = SERVER.public_key().public_bytes_raw()
