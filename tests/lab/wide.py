@@ -22,6 +22,7 @@ from typing import Final
 LONGEST_WAIT: Final = 0.1
 _TURN: Final = 64  # packets taken from one edge before the others have their turn
 _LARGEST: Final = 2048
+_TICK: Final = 0.0005  # seconds in which packets gather: waking for each would cost more than all the rest
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 
@@ -65,6 +66,7 @@ class Wide:
                 if device in devices and not self._take(device):
                     del devices[device]
             self._deliver()
+            time.sleep(_TICK)
 
     def _take(self, device: int) -> bool:
         """Take what an edge sends; False once its namespace is gone."""
