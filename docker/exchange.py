@@ -3,10 +3,12 @@
     exchange.py owner         offers a quote and a picture, says yes to everything, ends after both
     exchange.py refuser       says no to the first request, ends
     exchange.py asker A B     connects with A, asks for a quote and a picture; is turned down by B
+    exchange.py visitor A …   connects with each, waits until the path to them is direct, asks for a quote and a picture
 
 Knows the agent only by its page's address and token. Exit status 0 if all went as it should.
 """
 
+import contextlib
 import hashlib
 import io
 import queue
@@ -23,6 +25,7 @@ import socketio
 from PIL import Image
 
 DEADLINE = 60.0
+DIRECT = 5.0
 FINAL = {"done", "rejected", "expired", "cancelled", "unreachable", "failed"}
 QUOTE = {"text": "هر سخن وقتی و هر نکته مکانی دارد", "author": "Hafez"}
 
@@ -35,8 +38,10 @@ class Page:
         self._token = parse_qs(url.query)["token"][0]
         self._base = f"http://127.0.0.1:{url.port}"
         self._events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        self._began = time.monotonic()
+        self.paths: dict[str, str] = {}
         self._client = socketio.Client()
-        self._client.on("*", lambda event, value: self._events.put((event, value)))
+        self._client.on("*", self._take)
         self._client.connect(self._base, auth={"token": self._token}, transports=["websocket"])
 
     def call(self, verb: str, **arguments: Any) -> dict[str, Any]:
@@ -45,6 +50,15 @@ class Page:
         if not answer["ok"]:
             raise RuntimeError(f"{verb}: {answer['error']['message']}")
         return answer
+
+    def _take(self, event: str, value: Any) -> None:
+        for person in value if event == "people" else []:
+            path = person.get("path") or {}
+            kind = path if isinstance(path, str) else path.get("kind")
+            if kind and self.paths.get(person["name"]) != kind:
+                self.paths[person["name"]] = kind
+                say(f"the path to {person['name']}: {kind}", time.monotonic() - self._began)
+        self._events.put((event, value))
 
     def requests(self) -> Any:
         """Yield requests as they change, the first state's too; TimeoutError if none comes."""
@@ -76,9 +90,9 @@ class Page:
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             return bytes(answer.read())
 
-    def wait_for(self, what: str, ready: Callable[[], bool]) -> None:
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
         """Ask again until it is so; TimeoutError."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > end:
                 raise TimeoutError(f"waited in vain for {what}")
@@ -147,6 +161,32 @@ def be_asker(page: Page, owner: str, refuser: str) -> None:
         page.wait_for(f"{name} to be online", lambda name=name: is_online(page, name))  # type: ignore[misc]
     expect(page.settle(page.call("connect_to", peer=refuser)["request"]), "rejected")
     expect(page.settle(page.call("connect_to", peer=owner, wish="Hello")["request"]), "done")
+    take_both(page, owner)
+
+
+def be_visitor(page: Page, *owners: str) -> None:
+    """Connect with each, and wait a little for the better path; then ask for a quote and a picture."""
+    for name in owners:
+        page.wait_for(f"{name} to be online", lambda name=name: is_online(page, name))  # type: ignore[misc]
+        try:
+            forecast = page.call("get_doctor", peer=name)["forecast"]
+            say(f"the doctor on {name}: {forecast['path']}. {forecast['because']}")
+        except RuntimeError as error:
+            say(f"no doctor: {error}")
+        expect(page.settle(page.call("connect_to", peer=name, wish="Hello")["request"]), "done")
+        with contextlib.suppress(TimeoutError):
+            page.wait_for("a direct path", lambda name=name: is_direct(page, name), DIRECT)  # type: ignore[misc]
+        take_both(page, name)
+        say(f"in the end, the path to {name}: {page.paths.get(name)}")
+
+
+def is_direct(page: Page, name: str) -> bool:
+    """Tell whether packets for somebody go without the relay."""
+    return not page.paths.get(name, "relay").startswith("relay")
+
+
+def take_both(page: Page, owner: str) -> None:
+    """Ask for a quote and a picture, and check what came."""
     quote = page.settle(page.call("ask_quote", peer=owner)["request"])
     expect(quote, "done")
     got = {key: quote["quote"][key] for key in QUOTE}
@@ -175,7 +215,7 @@ def main() -> int:
     role, *names = sys.argv[1:]
     page = Page()
     try:
-        {"owner": be_owner, "refuser": be_refuser, "asker": be_asker}[role](page, *names)  # type: ignore[operator]
+        {"owner": be_owner, "refuser": be_refuser, "asker": be_asker, "visitor": be_visitor}[role](page, *names)  # type: ignore[operator]
     except (AssertionError, RuntimeError, TimeoutError, OSError) as error:
         say(f"failed: {error}")
         return 1
