@@ -24,13 +24,15 @@ class Attempt:
         self.key = key
         self.ends = now + GIVE_UP
         self._sent: dict[Address, list[float]] = {address: [] for address in addresses}  # when
+        self._hurry: set[Address] = set()
         self._outcomes: dict[Address, Outcome] = {}
         self._tries = 0
         self._next = now
 
     def add(self, address: Address) -> None:
-        """Send to another address as well."""
+        """Send to an address as well, or again: now it may be worth it."""
         self._sent.setdefault(address, [])
+        self._hurry.add(address)
 
     def drop(self, address: Address) -> None:
         """Send to an address no more."""
@@ -50,7 +52,8 @@ class Attempt:
             self._next = now + INTERVALS[min(self._tries, len(INTERVALS) - 1)]
             self._tries += 1
         else:
-            due = [address for address, times in self._sent.items() if not times]
+            due = [address for address in self._sent if address in self._hurry]
+        self._hurry.clear()
         if not due:
             return []
         packet = self.initiator.initiation(now)

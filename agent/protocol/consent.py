@@ -56,6 +56,9 @@ class Line(Protocol):
     def session_with(self, key: bytes) -> Session | None:
         """Return the session with a peer, if one is open."""
 
+    def connected(self, key: bytes, now: float) -> None:
+        """Learn that both have said yes: from now on a peer may know where we are."""
+
     def take_back(self, key: bytes, id: bytes) -> bool:
         """Drop the question `id` if it still waits for a session; False where it may have left."""
 
@@ -179,7 +182,7 @@ class Consent:
                     self._events.append(Disconnected(peer))
             case m.Stated(statement):
                 self._events.append(StatementTold(peer, statement))
-            case m.Hello():
+            case m.Hello() | m.Candidates() | m.PathReport():
                 pass  # the endpoint's
             case _:
                 request = self.book.find(message.request)
@@ -300,6 +303,7 @@ class Consent:
             self.book.move(request, Side.ASKED, Move.CONNECT, "", now)
             self.connected.add(request.peer.key)
             self._events.append(Connected(request.peer))
+            self._line.connected(request.peer.key, now)
             self._say_yes_to_the_same(request.peer, now)
             return
         self.book.move(request, Side.ASKED, Move.ACCEPT, "", now)

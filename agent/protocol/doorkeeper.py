@@ -39,7 +39,7 @@ class Doorkeeper:
         self._counters = dict(counters)
         self._reads = READS_PER_SECOND  # that may still be done now
         self._read_at = 0.0
-        self._answered: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # by attempt: response, connection id
+        self._answered: OrderedDict[bytes, tuple[bytes, bytes, bytes]] = OrderedDict()  # by attempt: response, id, key
 
     def answer(
         self,
@@ -60,8 +60,8 @@ class Doorkeeper:
             return None
         known = self._answered.get(attempt(packet))
         if known is not None:
-            response, id = known
-            return Answer(response, None, 0) if id in sessions else None
+            response, id, key = known
+            return Answer(response, None, 0) if id in sessions and welcome(key) else None
         source = repr(address).encode()
         if not self._may_read(now) and not self._responder.cookie_valid(packet, source, now):
             self._drops[Drop.BUSY] += 1
@@ -79,7 +79,7 @@ class Doorkeeper:
             return None
         id = self._random(CONNECTION_ID_SIZE)
         response, established = self._responder.respond(opening, name, id)
-        self._answered[attempt(packet)] = response, id
+        self._answered[attempt(packet)] = response, id, opening.peer.key
         if len(self._answered) > ANSWERED_MOST:
             self._answered.popitem(last=False)
         return Answer(response, established, opening.counter)

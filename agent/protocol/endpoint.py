@@ -13,25 +13,25 @@ from typing import Final
 from agent.protocol import handshake, packet
 from agent.protocol import messages as m
 from agent.protocol.attempt import Attempt
-from agent.protocol.candidates import MOST_CANDIDATES, Candidate, Nat
+from agent.protocol.candidates import Candidate, Nat
 from agent.protocol.card import Card, HandshakeError, LocalIdentity
 from agent.protocol.closing import CloseCode
 from agent.protocol.consent import Consent
 from agent.protocol.doorkeeper import Doorkeeper
 from agent.protocol.errors import Drop, PeerError, UsageError
-from agent.protocol.events import Event, SessionClosed, SessionOpened
+from agent.protocol.events import Event, PathChanged, SessionClosed, SessionOpened
 from agent.protocol.openings import Openings
 from agent.protocol.packet import Address, Datagrams
-from agent.protocol.ranking import Standing, relayed
-from agent.protocol.report import Outcome, Report, in_vain
+from agent.protocol.ranking import relayed
+from agent.protocol.report import Outcome, Report
 from agent.protocol.sealing import Opener, Sealer
 from agent.protocol.session import Session
 from agent.protocol.verbs import Progress, Verbs
+from agent.protocol.whereabouts import Whereabouts
 
 __all__ = ["Endpoint", "Progress"]
 
 UNPROVEN_SECONDS: Final = 10.0
-REPORTS_KEPT: Final = 256
 _RESPONSE_ID: Final = slice(9, 16)
 _COOKIE_ID: Final = slice(2, 9)
 
@@ -66,8 +66,7 @@ class Endpoint(Verbs):
         self._sessions: dict[bytes, Session] = {}  # by our connection id
         self._of_peer: dict[bytes, list[Session]] = {}  # by key; proven, the last one is used
         self._starts: dict[bytes, int] = {}  # of peers with a session
-        self._ours = Standing()
-        self._reports: dict[bytes, Report] = {}  # of the last session, by key
+        self._whereabouts = Whereabouts()
         self._out: deque[Datagrams] = deque()
         self._turn = 0
 
@@ -78,23 +77,35 @@ class Endpoint(Verbs):
         self._openings.meet(key, addresses)
 
     def add_route(self, key: bytes, address: Address, now: float) -> None:
-        """Learn that a peer can be reached at this address now; what waits for a session with it goes there too."""
+        """Learn that a peer can be reached at this address now: attempts send there too, sessions try it."""
         self._openings.add_route(key, address)
+        for session in self._of_peer.get(key, []):
+            self._whereabouts.routes(session, [address], now)
 
     def drop_route(self, key: bytes, address: Address, now: float) -> None:
         """Learn that a route is gone."""
         self._openings.drop_route(key, address)
+        for session in self._of_peer.get(key, []):
+            session.drop_path(address, now)
+            self._look_after(session, now)
 
     def set_candidates(self, candidates: Sequence[Candidate], nat: Nat, now: float) -> None:
         """Learn where we can be reached, and what is in front of us; connected peers are told, inside sessions."""
-        self._ours = Standing(nat, tuple(candidates[:MOST_CANDIDATES]))
+        sessions = [session for key in self._consent.connected for session in self._of_peer.get(key, [])]
+        self._whereabouts.settle(candidates, nat, sessions, now)
+        for session in sessions:
+            self._look_after(session, now)
 
     def network_changed(self, now: float) -> None:
         """Try every path anew: this machine is in another network, or was asleep."""
+        for session in self._sessions.values():
+            session.paths.renew(now)
 
     def unsendable(self, address: Address, reason: str, now: float) -> None:
         """Learn that datagrams to an address do not go: `blocked`, `unreachable` or `refused`. Ends nothing."""
         self._openings.unsendable(address, Outcome(reason))
+        for session in self._sessions.values():
+            session.paths.unsendable(address, Outcome(reason))
 
     def close(self, now: float) -> None:
         """Say goodbye to all peers: the agent stops. Next: `datagrams_to_send`, once."""
@@ -125,13 +136,7 @@ class Endpoint(Verbs):
 
     def report(self, key: bytes) -> Report | None:
         """Tell how a peer is reached, or was at last, and what was tried; None where nothing was."""
-        session, attempt = self.session_with(key), self._openings.attempt_with(key)
-        if session is not None:
-            return session.report()
-        known = self._reports.get(key)
-        if attempt is None:
-            return known
-        return in_vain(attempt.tried(over=False), known)
+        return self._whereabouts.report(key, self.session_with(key), self._openings.attempt_with(key))
 
     def doubt(self, key: bytes, now: float) -> None:
         """Ask a peer whether it is still there, because somebody says that it is not; after 4 s it counts as gone."""
@@ -147,7 +152,7 @@ class Endpoint(Verbs):
             at = 0
             while at < len(view):
                 session = self._session_of(view[at:])
-                if session is not None:
+                if session is not None and session.paths.admits(datagrams.address):
                     at += self._receive_sealed(session, view[at:], size, datagrams.address, now)
                 else:
                     self._receive_other(bytes(view[at : at + size]), datagrams.address, now)
@@ -165,6 +170,8 @@ class Endpoint(Verbs):
             self._turn += 1
             session = sessions[self._turn % len(sessions)]
             if session.may_send and (out := self._session_out(session, now)):
+                if session.path_changed:
+                    self._look_after(session, now)
                 return out
         return []
 
@@ -185,7 +192,7 @@ class Endpoint(Verbs):
         """Act on what is due. Too early or too often does no harm."""
         self._consent.handle_timeout(now)
         for attempt in self._openings.expired(now):
-            self._remember(attempt.key, in_vain(attempt.tried(over=True), self._reports.get(attempt.key)))
+            self._whereabouts.failed(attempt)
             self._give_up(attempt.key, attempt.in_vain, now)
         self._openings.reopen(self.missed(), self.name, now)
         for session in list(self._sessions.values()):
@@ -215,6 +222,11 @@ class Endpoint(Verbs):
         """Return the session that is used with a peer."""
         sessions = self._of_peer.get(key)
         return sessions[-1] if sessions else None
+
+    def connected(self, key: bytes, now: float) -> None:
+        """Use all addresses of a peer from now on, and tell it ours: both have said yes."""
+        for session in self._of_peer.get(key, []):
+            self._whereabouts.opened(session, self._openings.addresses(key), now)
 
     def take_back(self, key: bytes, id: bytes) -> bool:
         """Drop the question `id` that waits for a session; tell whether it was there."""
@@ -268,7 +280,7 @@ class Endpoint(Verbs):
         self._openings.end(data[_RESPONSE_ID])
         if established.peer.key != attempt.key:
             attempt.note(address, Outcome.WRONG_KEY)
-            self._remember(attempt.key, in_vain(attempt.tried(over=True), self._reports.get(attempt.key)))
+            self._whereabouts.failed(attempt)
             self._give_up(attempt.key, "Someone else answered in the place of {name}.", now)
             return
         session = Session(established, address, self._sealer, self._opener, self._random, now)
@@ -282,12 +294,16 @@ class Endpoint(Verbs):
         key = session.peer.key
         self._of_peer.setdefault(key, []).append(session)
         self._openings.seen_at(key, session.path.address)
+        session.paths.leads = session.initiated
+        self._whereabouts.routes(session, self._openings.addresses(key), now)
         session.say(m.Hello(self._start), now)
         for _, message in self._openings.take_waiting(key):
             session.say(message, now)
         self._consent.interruption.resume(session, now)
         if session.counter is not None:
             self._doorkeeper.proved(key, session.counter)
+        if key in self._consent.connected:
+            self._whereabouts.opened(session, self._openings.addresses(key), now)
         self._events.append(SessionOpened(session.peer, session.path.address, session.counter, session.path.kind))
 
     # --- a session's life ---
@@ -302,6 +318,9 @@ class Endpoint(Verbs):
             for message in session.take_messages():
                 if isinstance(message, m.Hello):
                     self._hello(session, message.start, now)
+                elif isinstance(message, m.Candidates | m.PathReport):
+                    if session.peer.key in self._consent.connected:
+                        self._whereabouts.heard(session, message, now)
                 else:
                     self._consent.heard(session.peer, session, message, now)
             self._consent.progressed(session, now)
@@ -319,13 +338,6 @@ class Endpoint(Verbs):
         except (OSError, UsageError) as error:
             self._broken_disk(session, error, now)
             return []
-
-    def _remember(self, key: bytes, report: Report) -> None:
-        """Keep what was tried with a peer, for the doctor; of as many peers as people look at."""
-        self._reports.pop(key, None)
-        self._reports[key] = report
-        if len(self._reports) > REPORTS_KEPT:
-            del self._reports[next(iter(self._reports))]
 
     def _broken_disk(self, session: Session, error: OSError | UsageError, now: float) -> None:
         """End the transfers of a session whose files cannot be read or written here."""
@@ -349,6 +361,10 @@ class Endpoint(Verbs):
                 self._drop_session(old, CloseCode.REPLACED, now)
 
     def _look_after(self, session: Session, now: float) -> None:
+        if session.path_changed and session.may_send:
+            session.path_changed = False
+            path, rtt = session.path, session.rtt
+            self._events.append(PathChanged(session.peer, path.kind, path.address, path.rtt or rtt))
         if session.closed is not None:
             code, reason = session.closed
             if code is CloseCode.DONE and not reason and session.proven:
@@ -362,7 +378,7 @@ class Endpoint(Verbs):
         if len(others) == len(self._of_peer.get(key, [])):
             return  # it was never proven, or is gone already
         self._of_peer[key] = others
-        self._remember(key, session.report())
+        self._whereabouts.ended(session)
         if others:
             self._consent.interruption.session_ended(session, others[-1], now)
             return

@@ -103,9 +103,9 @@ def encode_close(code: int, reason: str) -> bytes:
     return _CLOSE.pack(CLOSE, code, len(text)) + text
 
 
-def encode_path(kind: int, data: bytes) -> bytes:
-    """Encode a PATH_CHALLENGE or PATH_RESPONSE frame."""
-    return _PATH.pack(kind, data)
+def encode_path(kind: int, data: bytes, size: int = 0) -> bytes:
+    """Encode a PATH_CHALLENGE or PATH_RESPONSE frame, padded to `size` bytes."""
+    return _PATH.pack(kind, data).ljust(size, b"\0")
 
 
 def piece_word(transfer: int) -> int:

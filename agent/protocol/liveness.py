@@ -6,9 +6,8 @@ Used by `session` alone.
 from math import inf
 from typing import Final
 
-KEEPALIVE: Final = 10.0  # seconds without a packet from the peer before it is asked whether it is there
-KEEPALIVE_BUSY: Final = 0.25  # likewise, while a transfer should be coming in: a NAT may have forgotten us
-SILENCE: Final = 30.0  # seconds without a packet from the peer after which it is gone
+KEEPALIVE_BUSY: Final = 0.25  # seconds, while a transfer should be coming in: a NAT may have forgotten us
+SILENCE: Final = 30.0  # seconds without an answer after which the peer is gone
 DOUBT: Final = 4.0  # seconds, where the rendezvous says that it is gone: probes have gone out several times by then
 IDLE: Final = 120.0  # seconds without need of the session after which it is closed
 
@@ -20,25 +19,36 @@ class Liveness:
         self.heard = now
         self.needed = now  # when somebody last had use for the session
         self._asked = now
+        self._unanswered: float | None = None  # when it was asked first since it was heard
         self._doubted = -inf
+
+    def hear(self, now: float) -> None:
+        """Note a packet of the peer."""
+        self.heard, self._unanswered = now, None
 
     def doubt(self, now: float) -> None:
         """Wait less long for the next packet: somebody says that the peer is gone."""
         self._doubted = now
 
-    def asked(self, now: float) -> None:
-        """Note that the peer is asked whether it is there."""
+    def ask(self, now: float) -> None:
+        """Note that the peer is asked whether it is there, or that something sent to it is overdue."""
         self._asked = now
+        if self._unanswered is None:
+            self._unanswered = now
 
-    def ask_at(self, busy: bool) -> float:
-        """Return when the peer is to be asked, unless it is heard before; `busy`: a transfer should be coming in."""
-        return max(self.heard, self._asked) + (KEEPALIVE_BUSY if busy else KEEPALIVE)
+    def ask_at(self, busy: bool, interval: float) -> float:
+        """Return when the peer is to be asked, unless it is heard before; `busy`: a transfer should be coming in.
 
-    def gone_at(self) -> float:
+        `interval` is the longest silence in seconds that the path is known to live through.
+        """
+        return max(self.heard, self._asked) + (KEEPALIVE_BUSY if busy else interval)
+
+    def gone_at(self, interval: float) -> float:
         """Return when the peer counts as gone unless it is heard before."""
+        waiting = self.heard + interval if self._unanswered is None else self._unanswered
         if self.heard < self._doubted:
-            return min(self.heard + SILENCE, self._doubted + DOUBT)
-        return self.heard + SILENCE
+            return min(waiting + SILENCE, self._doubted + DOUBT)
+        return waiting + SILENCE
 
     def idle_at(self) -> float:
         """Return when nobody will have needed the session for long enough to close it."""

@@ -5,13 +5,15 @@ bytes. `LAYOUT` of each class gives its fields in order; PROTOCOL.md's table is 
 unknown kinds, trailing bytes, over-long fields and bad UTF-8 raise PeerError.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
 from struct import Struct
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
+from agent.protocol.candidates import Candidate
 from agent.protocol.errors import PeerError
+from agent.protocol.fields import CANDIDATES, RANGES, TRIED, U8, U32, U64, blob, fixed, text
+from agent.protocol.report import Tried
 from rendezvous.contract.statement import MAX_STATEMENT
 
 REQUEST_SIZE: Final = 16
@@ -22,87 +24,16 @@ MAX_QUOTE: Final = 64 * 1024  # bytes of UTF-8
 MAX_AUTHOR: Final = 800  # bytes
 MAX_SOURCE: Final = 1600  # bytes
 MAX_PREVIEW: Final = 2048  # bytes
-MAX_FETCH_RANGES: Final = 1024
+NO_PATH: Final = 255
 MAX_MESSAGE: Final = MAX_QUOTE + MAX_AUTHOR + MAX_SOURCE + 1024
 
 _U32 = Struct(">I")
 
 
-class Field(NamedTuple):
-    """One kind of field: its name in PROTOCOL.md, its writer, and its reader `(data, at) -> (value, at)`."""
-
-    name: str
-    write: Callable[[Any], bytes]
-    read: Callable[[bytes, int], tuple[Any, int]]
-
-
-def _integer(name: str, layout: Struct) -> Field:
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        return layout.unpack_from(data, _need(data, at, layout.size))[0], at + layout.size
-
-    return Field(name, layout.pack, read)
-
-
-def _fixed(size: int) -> Field:
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        return data[_need(data, at, size) : at + size], at + size
-
-    return Field(f"{size} bytes", bytes, read)
-
-
-def _blob(most: int) -> Field:
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        (length,) = _U32.unpack_from(data, _need(data, at, 4))
-        if length > most:
-            raise PeerError("message", "a field is longer than it may be")
-        return data[_need(data, at + 4, length) : at + 4 + length], at + 4 + length
-
-    return Field(f"blob, at most {most}", lambda value: _U32.pack(len(value)) + value, read)
-
-
-def _text(most: int) -> Field:
-    blob = _blob(most)
-
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        value, at = blob.read(data, at)
-        try:
-            return value.decode("utf-8"), at
-        except UnicodeDecodeError:
-            raise PeerError("message", "a text is not UTF-8") from None
-
-    return Field(f"text, at most {most} bytes", lambda value: blob.write(value.encode("utf-8")), read)
-
-
-def _read_ranges(data: bytes, at: int) -> tuple[Any, int]:
-    (count,) = _U32.unpack_from(data, _need(data, at, 4))
-    if count > MAX_FETCH_RANGES:
-        raise PeerError("message", "too many ranges")
-    pairs = data[_need(data, at + 4, count * 16) : at + 4 + count * 16]
-    ranges = tuple(_RANGE.iter_unpack(pairs))
-    if any(a >= b for a, b in ranges) or any(b >= c for (_, b), (c, _) in pairwise(ranges)):
-        raise PeerError("message", "ranges are not rising")
-    return ranges, at + 4 + count * 16
-
-
-def _write_ranges(ranges: Sequence[tuple[int, int]]) -> bytes:
-    return _U32.pack(len(ranges)) + b"".join(_RANGE.pack(a, b) for a, b in ranges)
-
-
-def _need(data: bytes, at: int, size: int) -> int:
-    if at + size > len(data):
-        raise PeerError("message", "a message ends too early")
-    return at
-
-
-_RANGE = Struct(">QQ")
-U8: Final = _integer("u8", Struct(">B"))
-U32: Final = _integer("u32", _U32)
-U64: Final = _integer("u64", Struct(">Q"))
-REQUEST: Final = _fixed(REQUEST_SIZE)
-TOKEN: Final = _fixed(TOKEN_SIZE)
-DIGEST: Final = _fixed(32)
-WISH: Final = _text(MAX_WISH)
-RANGES: Final = Field("u32 count, then (start u64, stop u64) each", _write_ranges, _read_ranges)
+REQUEST: Final = fixed(REQUEST_SIZE)
+TOKEN: Final = fixed(TOKEN_SIZE)
+DIGEST: Final = fixed(32)
+WISH: Final = text(MAX_WISH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +86,7 @@ class OfferImage:
     """Would you like this picture? Taken with Accept, then Fetch."""
 
     KIND: ClassVar = 5
-    LAYOUT: ClassVar = (REQUEST, U32, WISH, U64, U8, U32, U32, DIGEST, DIGEST, _blob(MAX_PREVIEW))
+    LAYOUT: ClassVar = (REQUEST, U32, WISH, U64, U8, U32, U32, DIGEST, DIGEST, blob(MAX_PREVIEW))
     request: bytes
     lifetime: int
     wish: str
@@ -192,7 +123,7 @@ class GiveImage:
     """Yes, to AskImage: this is the picture; Fetch it."""
 
     KIND: ClassVar = 8
-    LAYOUT: ClassVar = (REQUEST, U64, U8, U32, U32, DIGEST, DIGEST, _blob(MAX_PREVIEW))
+    LAYOUT: ClassVar = (REQUEST, U64, U8, U32, U32, DIGEST, DIGEST, blob(MAX_PREVIEW))
     request: bytes
     size: int
     format: int
@@ -208,7 +139,7 @@ class LastWord:
     """The last word on a request, from the side that has it."""
 
     KIND: ClassVar = 9
-    LAYOUT: ClassVar = (REQUEST, U8, _text(MAX_REASON))
+    LAYOUT: ClassVar = (REQUEST, U8, text(MAX_REASON))
     request: bytes
     phase: int
     reason: str
@@ -219,7 +150,7 @@ class Cancel:
     """Please end this request: said to the side that has the last word; a reason means that something failed."""
 
     KIND: ClassVar = 10
-    LAYOUT: ClassVar = (REQUEST, _text(MAX_REASON))
+    LAYOUT: ClassVar = (REQUEST, text(MAX_REASON))
     request: bytes
     reason: str
 
@@ -249,7 +180,7 @@ class Quote:
     """A quote, inside the session."""
 
     KIND: ClassVar = 13
-    LAYOUT: ClassVar = (REQUEST, _text(MAX_QUOTE), _text(MAX_AUTHOR), _text(MAX_SOURCE))
+    LAYOUT: ClassVar = (REQUEST, text(MAX_QUOTE), text(MAX_AUTHOR), text(MAX_SOURCE))
     request: bytes
     text: str
     author: str
@@ -278,8 +209,30 @@ class Stated:
     """What the rendezvous has signed about you, as JSON: see whether it is what it tells you."""
 
     KIND: ClassVar = 16
-    LAYOUT: ClassVar = (_blob(MAX_STATEMENT),)
+    LAYOUT: ClassVar = (blob(MAX_STATEMENT),)
     statement: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Here I may be reached, once we are connected; a later round replaces an earlier one."""
+
+    KIND: ClassVar = 17
+    LAYOUT: ClassVar = (U32, U8, U8, CANDIDATES)
+    round: int
+    mapping: int
+    filtering: int
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathReport:
+    """This is what I have tried towards you; `used` is the index of what I send to now, 255 for a relay."""
+
+    KIND: ClassVar = 18
+    LAYOUT: ClassVar = (U8, TRIED)
+    used: int
+    tried: tuple[Tried, ...]
 
 
 Message = (
@@ -299,6 +252,8 @@ Message = (
     | Disconnect
     | Hello
     | Stated
+    | Candidates
+    | PathReport
 )
 
 MESSAGES: Final[dict[int, type[Any]]] = {cls.KIND: cls for cls in Message.__args__}
@@ -306,7 +261,8 @@ MESSAGES: Final[dict[int, type[Any]]] = {cls.KIND: cls for cls in Message.__args
 
 def encode(message: Message) -> bytes:
     """Encode a message with its length in front."""
-    fields = zip(message.LAYOUT, astuple(message), strict=True)
+    values = (getattr(message, name) for name in message.__slots__)
+    fields = zip(message.LAYOUT, values, strict=True)
     body = bytes([message.KIND]) + b"".join(field.write(value) for field, value in fields)
     return _U32.pack(len(body)) + body
 

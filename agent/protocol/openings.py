@@ -36,9 +36,10 @@ class Openings:
         """Learn where a peer can be reached; routes stay."""
         if self._addresses.get(key) != tuple(addresses):
             self._retries.pop(key, None)
-        self._addresses[key] = tuple(addresses)
+        known, self._addresses[key] = self._addresses.get(key, ()), tuple(addresses)
         for address in addresses:
-            self._try_at(key, address)
+            if address not in known:
+                self._try_at(key, address)
 
     def add_route(self, key: bytes, address: Address) -> None:
         """Learn that a peer can be reached at this address now; an attempt under way sends there too."""
@@ -46,7 +47,7 @@ class Openings:
         if address not in routes:
             routes.append(address)
             self._retries.pop(key, None)
-            self._try_at(key, address)
+        self._try_at(key, address)
 
     def drop_route(self, key: bytes, address: Address) -> None:
         """Learn that a route is gone."""

@@ -6,6 +6,7 @@ from typing import Final
 from agent.protocol import messages as m
 from agent.protocol.book import ImageGift, QuoteGift, Request
 from agent.protocol.errors import PeerError
+from agent.protocol.fields import MAX_FETCH_RANGES
 from agent.protocol.request import Kind, Verb
 from agent.protocol.transfer import FORMATS, Image
 
@@ -34,7 +35,7 @@ def question(request: Request, lifetime: int, wish: str) -> Question:
 
 def bounded(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Return at most as many ranges as one Fetch holds; the last one then covers all the others."""
-    most = m.MAX_FETCH_RANGES
+    most = MAX_FETCH_RANGES
     if len(ranges) <= most:
         return tuple(ranges)
     return (*ranges[: most - 1], (ranges[most - 1][0], ranges[-1][1]))

@@ -42,8 +42,7 @@ def kind_of(address: Address, ours: Standing, theirs: Standing, mapped: bool = F
     """Return the kind of the path to `address`; `mapped`: the peer reaches us at a port that our router has opened."""
     if relayed(address):
         return PathKind(address[0])
-    ip = _ip(address[0])
-    if ip.is_loopback:
+    if is_loopback(address[0]):
         return PathKind.LOOPBACK
     if is_local(address[0]) or (theirs.has(Found.HOST, address) and any(_near(address[0], h) for h in ours.hosts())):
         return PathKind.LAN
@@ -57,6 +56,11 @@ def kind_of(address: Address, ours: Standing, theirs: Standing, mapped: bool = F
 def rank(kind: PathKind, address: Address) -> tuple[int, int]:
     """Return what paths are sorted by before their round trips, best first: the kind, then IPv6 before IPv4."""
     return KINDS.index(kind), 0 if ":" in address[0] else 1
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an IP address is this machine's own."""
+    return _ip(host).is_loopback
 
 
 @lru_cache(256)

@@ -58,6 +58,8 @@ class Recovery:
         self.bytes_sent = 0
         self.bytes_lost = 0
         self._runs: list[Run] = []  # in flight, rising
+        self._left: list[Run] = []  # likewise, on the path before this one
+        self._left_until = 0.0
         self._largest_acked = -1
         self._threshold = PACKET_THRESHOLD
         self._recently_lost = Ranges()
@@ -110,17 +112,19 @@ class Recovery:
         for start, stop in ack.ranges:
             if not self._runs or stop <= self._runs[0].first:
                 break
-            acked += self._cut(start, stop)
+            acked += _cut(self._runs, start, stop)
+        if self._left:
+            self._acknowledged_elsewhere(ack.ranges)
         self._learn_reordering(ack.ranges)
-        largest = ack.ranges[0][1] - 1
+        newest = max(acked, key=lambda run: run.first, default=None)
+        if newest is None:
+            return
+        largest = newest.first + newest.count - 1
         rtt = None
         if largest > self._largest_acked:
             self._largest_acked = largest
-            newest = max(acked, key=lambda run: run.first, default=None)
-            if newest is not None and newest.first <= largest < newest.first + newest.count:
+            if largest == ack.ranges[0][1] - 1:  # the delay is that of the highest
                 rtt = self._sample(max(now - newest.time, 1e-6), ack.delay)
-        if not acked:
-            return
         self.timeouts = 0
         for run in acked:
             self.in_flight -= run.count * run.size
@@ -131,10 +135,50 @@ class Recovery:
         if persistent:
             self.controller.on_persistent_congestion(now)
 
+    # --- another path ---
+
+    def moved(self, now: float, rtt: float | None, dead: bool) -> None:
+        """Begin anew on another path, whose round trip is `rtt` seconds if it is known.
+
+        What is in flight on the path that was left is waited for as long as it may take, unless that is `dead`. It no
+        longer counts for the window, nor for round trips and losses.
+        """
+        self._give_up_left()
+        self._left, self._left_until = self._runs, now + self._probe_timeout()
+        self._runs, self.in_flight, self._loss_time = [], 0, None
+        self.timeouts = self.probes = 0
+        if dead:
+            self._give_up_left()
+        if rtt is not None:
+            self.set_rtt(rtt)
+        self.controller.on_path_change(now)
+
+    def oldest(self) -> float | None:
+        """Return when the oldest packet in flight was sent, or None."""
+        return self._runs[0].time if self._runs else None
+
+    def _acknowledged_elsewhere(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Take acknowledgements of what was sent on the path that was left."""
+        for start, stop in ranges:
+            for run in _cut(self._left, start, stop):
+                run.content.arrived(run.first - run.base, run.count)
+
+    def _give_up_left(self) -> None:
+        """Send what was lost on the path that was left again."""
+        left, self._left = self._left, []
+        for run in left:
+            run.content.lost(run.first - run.base, run.count)
+
     # --- timers ---
 
     def timeout(self) -> float | None:
         """Return when `handle_timeout` must be called, or None while nothing is in flight."""
+        if self._left:
+            due = self._timeout_here()
+            return self._left_until if due is None else min(due, self._left_until)
+        return self._timeout_here()
+
+    def _timeout_here(self) -> float | None:
         if self._loss_time is not None:
             return self._loss_time
         if not self._runs:
@@ -144,7 +188,9 @@ class Recovery:
 
     def handle_timeout(self, now: float) -> None:
         """Declare what is overdue lost, or ask for probes (RFC 9002 section 6.2)."""
-        due = self.timeout()
+        if self._left and now >= self._left_until:
+            self._give_up_left()
+        due = self._timeout_here()
         if due is None or now < due:
             return
         if self._loss_time is not None:
@@ -177,27 +223,6 @@ class Recovery:
         self.smoothed_rtt += (adjusted - self.smoothed_rtt) / 8
         return adjusted
 
-    def _cut(self, start: int, stop: int) -> list[Run]:
-        """Take start..stop out of the runs in flight and return what was there, cut to size."""
-        runs = self._runs
-        low = bisect_left(runs, start, key=lambda run: run.first + run.count - 1)
-        high = bisect_left(runs, stop, key=lambda run: run.first)
-        if low >= high:
-            return []
-        taken: list[Run] = []
-        kept: list[Run] = []
-        for run in runs[low:high]:
-            end = run.first + run.count
-            a, b = max(run.first, start), min(end, stop)
-            if a == run.first and b == end:
-                taken.append(run)
-                continue
-            for part, x, y in ((kept, run.first, a), (taken, a, b), (kept, b, end)):
-                if x < y:
-                    part.append(Run(x, y - x, run.size, run.time, run.sent, run.content, run.base))
-        runs[low:high] = kept
-        return taken
-
     def _detect_lost(self, now: float, acked_time: float) -> tuple[int, bool]:
         """Declare packets lost by number and by time; return (bytes, whether congestion is persistent)."""
         self._loss_time = None
@@ -214,7 +239,7 @@ class Recovery:
             elif run.first + run.count > by_number:  # what is below it is lost, the rest may still come
                 self._loss_time = run.time + delay
                 break
-        lost = self._cut(0, max(cut_at, by_number))
+        lost = _cut(self._runs, 0, max(cut_at, by_number))
         if not lost:
             return 0, False
         total = told = 0
@@ -255,3 +280,24 @@ class Recovery:
         x ^= x << 5 & 0xFFFFFFFF
         self._skip_state = x
         return SKIP_EVERY // 2 + x % SKIP_EVERY
+
+
+def _cut(runs: list[Run], start: int, stop: int) -> list[Run]:
+    """Take start..stop out of the runs and return what was there, cut to size."""
+    low = bisect_left(runs, start, key=lambda run: run.first + run.count - 1)
+    high = bisect_left(runs, stop, key=lambda run: run.first)
+    if low >= high:
+        return []
+    taken: list[Run] = []
+    kept: list[Run] = []
+    for run in runs[low:high]:
+        end = run.first + run.count
+        a, b = max(run.first, start), min(end, stop)
+        if a == run.first and b == end:
+            taken.append(run)
+            continue
+        for part, x, y in ((kept, run.first, a), (taken, a, b), (kept, b, end)):
+            if x < y:
+                part.append(Run(x, y - x, run.size, run.time, run.sent, run.content, run.base))
+    runs[low:high] = kept
+    return taken

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.protocol import frames
+from agent.protocol import messages as m
 from agent.protocol.acks import Received
-from agent.protocol.candidates import Nat
 from agent.protocol.closing import CloseCode
 from agent.protocol.congestion import Controller
 from agent.protocol.contents import NOTHING, Content, ControlBytes, MtuProbe, Pieces
@@ -22,16 +22,19 @@ from agent.protocol.keys import EPOCH_SHIFT
 from agent.protocol.liveness import Liveness
 from agent.protocol.messages import Message
 from agent.protocol.mtu import BLACK_HOLE_TIMEOUTS
-from agent.protocol.pacing import Pacer, burst_bytes
+from agent.protocol.pacing import Pacer
 from agent.protocol.packet import OVERHEAD, SMALLEST_DATAGRAM, Address, Datagrams, header_word
 from agent.protocol.path import Path
-from agent.protocol.ranking import relayed
+from agent.protocol.paths import QUIET, Paths
+from agent.protocol.ranking import Standing, relayed
 from agent.protocol.recovery import Recovery
 from agent.protocol.report import Report
 from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch_limit
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
 EPOCH: Final = 1 << EPOCH_SHIFT
+TIMEOUTS: Final = 2  # probe timeouts in a row after which a silent path is left
+TIMEOUTS_HEARD: Final = 4  # likewise, where the peer is still heard there
 
 
 class Session:
@@ -48,7 +51,10 @@ class Session:
     ) -> None:
         self.established = established
         self.peer = established.peer
-        self.path = Path(address, now)
+        self.paths = Paths(address, random, now)
+        self.path: Path = self.paths.active  # what packets are sent by
+        self.path_changed = False
+        self.there = m.PathReport(m.NO_PATH, ())  # what the peer has tried
         self.control = ControlOut()
         self.sending: dict[int, SendTransfer] = {}
         self.receiving: dict[int, ReceiveTransfer] = {}
@@ -66,7 +72,7 @@ class Session:
         self._control_in = ControlIn()
         self._messages: deque[Message] = deque()
         self._ping = True  # the first packet proves that we hold the keys
-        self._paced_until: float | None = None
+        self._probes = 0  # packets of the last batch that were challenges or responses
         self._next_name = 1
         self.initiated = False  # we began it: the response has proven the peer
         self.start: int | None = None  # the number of the peer's start, once it has said so
@@ -96,6 +102,7 @@ class Session:
     def measured(self, rtt: float) -> None:
         """Begin with the round trip of the handshake, in seconds."""
         self._recovery.set_rtt(rtt)
+        self.path.rtt = rtt
 
     @property
     def may_send(self) -> bool:
@@ -116,7 +123,8 @@ class Session:
     def report(self) -> Report:
         """Tell how the peer is reached, and what was tried."""
         path, loss = self.path, max(self.loss(sending=True), self.loss(sending=False))
-        return Report(path.kind, path.address, self.rtt, loss, path.since, Nat(), (), (), self.began_relayed)
+        here, there, nat = self.paths.tried(), self.there.tried, self.paths.theirs.nat
+        return Report(path.kind, path.address, self.rtt, loss, path.since, nat, here, there, self.began_relayed)
 
     def close_packet(self, code: CloseCode, reason: str) -> Datagrams:
         """Return the one packet that tells the peer that the session has ended."""
@@ -133,14 +141,29 @@ class Session:
         """
         opened = self._opener.open(view, size, self.word_in, self.established.receive, self._received)
         if opened.run or opened.others:
-            self.proven, self.life.heard = True, now
-            newest = self._received.largest
+            self.proven = True
+            newest, self._probes = self._received.largest, 0
             self._read_run(opened, address, now)
             for number, plain in opened.others:
                 self._received.add(number, 1, self._read(plain, address, now), now, self._recovery.min_rtt)
-            if self._received.largest > newest:
-                self.path.heard_from(address, now, self._random)
+            self._heard(address, self._received.largest > newest, len(opened.run) + len(opened.others), now)
         return opened.read
+
+    def _heard(self, address: Address, newest: bool, packets: int, now: float) -> None:
+        """Note where packets came from; only the newest tell where the peer is."""
+        path = self.path
+        if address == path.address:
+            silence = now - self.life.heard
+            if silence >= path.keepalive.seconds:
+                path.keepalive.held()
+            path.heard = now
+            if newest:
+                self.paths.newest = address
+        elif newest:
+            self.paths.heard(address, now, probe=self._probes == packets)
+        self.life.hear(now)
+        if self.paths.active is not path:
+            self._switch(now)
 
     def _read_run(self, opened: Opened, address: Address, now: float) -> None:
         """Act on packets that came in order; neighbouring pieces of a transfer are stored at once."""
@@ -189,10 +212,13 @@ class Session:
                 case frames.Close(code, reason):
                     self.closed = (CloseCode(min(code, CloseCode.BROKEN.value)), reason)
                 case frames.PathChallenge(data):
-                    self.path.challenged(address, data)
+                    self.paths.challenged(address, data, len(plain) + OVERHEAD)
+                    self._probes += 1
+                    continue
                 case frames.PathResponse(data):
-                    if self.path.responded(data, now):
-                        self._recovery.controller.on_path_change(now)
+                    self.paths.responded(address, data, now)
+                    self._probes += 1
+                    continue
                 case frames.Ping():
                     pass
             eliciting = True
@@ -211,10 +237,8 @@ class Session:
         return out
 
     def _control_packet(self, now: float) -> Datagrams | None:
-        if (answer := self.path.take_response()) is not None:
-            return self._path_packet(frames.PATH_RESPONSE, *answer, now)
-        if (challenge := self.path.take_challenge(now)) is not None:
-            return self._path_packet(frames.PATH_CHALLENGE, *challenge, now)
+        if (probe := self._probe(now)) is not None:
+            return probe
         if (size := self.path.mtu.take_probe(now)) is not None:
             plain = frames.encode_ping().ljust(size - OVERHEAD, b"\0")
             return self._seal(plain, MtuProbe(self.path.mtu, size), self.path.address, now)
@@ -240,8 +264,19 @@ class Session:
         content = ControlBytes(self.control, offset, offset + len(data))
         return self._seal(plain + frames.encode_control(offset, data), content, self.path.address, now)
 
-    def _path_packet(self, kind: int, address: Address, data: bytes, now: float) -> Datagrams:
-        return self._seal(frames.encode_path(kind, data), NOTHING, address, now)
+    def _probe(self, now: float) -> Datagrams | None:
+        """Return a response or challenge that is due. Neither is acknowledged, tracked, or counted as in flight."""
+        if (answer := self.paths.take_response()) is not None:
+            address, data, size = answer
+            return self._seal(frames.encode_path(frames.PATH_RESPONSE, data, size - OVERHEAD), None, address, now)
+        challenge = self.paths.take_challenge(now)
+        if self.paths.active is not self.path:
+            self._switch(now)
+        if challenge is None:
+            return None
+        address, data = challenge
+        plain = frames.encode_path(frames.PATH_CHALLENGE, data, SMALLEST_DATAGRAM - OVERHEAD)
+        return self._seal(plain, None, address, now)
 
     def _seal(self, plain: bytes, content: Content | None, address: Address, now: float) -> Datagrams:
         number = self._recovery.allocate(1)
@@ -255,16 +290,18 @@ class Session:
 
     def _batch(self, now: float) -> Datagrams | None:
         """Seal a batch of the transfer whose turn it is, as far as window and pacing allow."""
-        self._paced_until = None
+        self._pacer.next_at = None
         name = next((name for name, transfer in self.sending.items() if transfer.waiting()), None)
         recovery, size = self._recovery, self.path.mtu.size
         recovery.controller.datagram_size = self._pacer.datagram_size = size
-        if name is None:
-            name = self._to_repeat()
+        if name is None and recovery.bytes_lost:
+            # nothing else is to be sent: the end goes twice, for a loss in the last round trip would cost one more
+            twice = recovery.in_flight // 2
+            name = next((name for name, transfer in self.sending.items() if transfer.repeat(twice)), None)
         if name is None:
             recovery.controller.on_app_limited(recovery.in_flight)
             return None
-        most = recovery.probes or self._allowance(now, size)
+        most = recovery.probes or self._pacer.allowance(now, recovery.room(), recovery.controller, batch_limit(size))
         if most < 1:
             return None
         transfer = self.sending.pop(name)
@@ -279,42 +316,17 @@ class Session:
         self.life.needed = now
         return Datagrams(self.path.address, batch.data, size)
 
-    def _to_repeat(self) -> int | None:
-        """Choose a transfer whose end is sent twice where packets get lost, as long as there is nothing else to send.
-
-        A loss in the last round trip would cost one more. What left half a round trip ago is known by then anyway.
-        """
-        if not self._recovery.bytes_lost:
-            return None
-        most = self._recovery.in_flight // 2
-        return next((name for name, transfer in self.sending.items() if transfer.repeat(most)), None)
-
-    def _allowance(self, now: float, size: int) -> int:
-        """Return how many packets window and pacing allow now: none rather than less than a burst's worth.
-
-        Batches that follow the crumbs of the window would stay crumbs (RFC 9293 section 3.8.6.2.1 has it for TCP).
-        """
-        recovery, rate = self._recovery, self._recovery.controller.rate
-        burst = min(batch_limit(size), max(1, int(burst_bytes(rate, size)) // size))
-        by_window = recovery.room() // size
-        if by_window < min(burst, recovery.controller.window // size // 4) or by_window < 1:
-            return 0
-        by_pacing = (self._pacer.budget(now, rate) + 1) // size
-        if by_pacing < burst:
-            self._paced_until = self._pacer.next_time(now, burst * size, rate)
-            return 0
-        return min(by_window, by_pacing, batch_limit(size))
-
     # --- timers ---
 
     def timeout(self) -> float:
         """Return when `handle_timeout` must be called at the latest."""
-        times = [self.life.ask_at(self._fetches()), self.life.gone_at(), self.life.idle_at()]
+        interval = self.path.keepalive.seconds
+        times = [self.life.ask_at(self._fetches(), interval), self.life.gone_at(interval), self.life.idle_at()]
         for time in (
             self._received.deadline,
             self._recovery.timeout(),
-            self._paced_until,
-            self.path.timeout(),
+            self._pacer.next_at,
+            self.paths.timeout(),
             self.path.mtu.timeout(),
         ):
             if time is not None:
@@ -331,13 +343,57 @@ class Session:
 
     def handle_timeout(self, now: float) -> None:
         """Act on what is due: losses, probes, the question whether the peer is there, and the end."""
-        self._recovery.handle_timeout(now)
+        self._handle_losses(now)
+        if (report := self.paths.take_report(now)) is not None:
+            self.control.queue(report)
+        interval = self.path.keepalive.seconds
         if self._recovery.timeouts >= BLACK_HOLE_TIMEOUTS and self.path.mtu.size > SMALLEST_DATAGRAM:
             self.path.mtu.black_hole(now)
-        if now >= self.life.gone_at():
+        if now >= self.life.gone_at(interval):
             self.closed = (CloseCode.LOST, "")
         elif now >= self.life.idle_at():
             self.closed = (CloseCode.DONE, "")
-        elif now >= self.life.ask_at(self._fetches()):
+        elif now >= self.life.ask_at(self._fetches(), interval):
             self._ping = True
-            self.life.asked(now)
+            self.life.ask(now)
+
+    def _handle_losses(self, now: float) -> None:
+        """Let recovery look at what is overdue; a path on which nothing is acknowledged any more is left."""
+        recovery, oldest = self._recovery, self._recovery.oldest()
+        before = recovery.timeouts
+        recovery.handle_timeout(now)
+        if recovery.timeouts <= before or oldest is None:
+            return
+        self.life.ask(now)
+        path = self.path
+        quiet = now - path.heard > max(QUIET, 2 * recovery.smoothed_rtt)
+        if recovery.timeouts >= (TIMEOUTS if quiet else TIMEOUTS_HEARD):
+            if self.paths.silent(now) and oldest - path.heard >= path.keepalive.seconds:
+                path.keepalive.broke()
+            self._switch(now)
+
+    # --- paths ---
+
+    def _switch(self, now: float) -> None:
+        """Send by the path that `paths` has chosen. What a NAT's new port changes is the address alone."""
+        left, path = self.path, self.paths.active
+        if path is left:
+            return
+        self.path, self.path_changed, self._ping = path, True, True
+        if path.address[0] == left.address[0] and not path.relayed:
+            path.mtu, path.keepalive = left.mtu, left.keepalive
+            return
+        path.begin_mtu(now)
+        self._recovery.moved(now, path.rtt, dead=not left.works(now))
+
+    def drop_path(self, address: Address, now: float) -> None:
+        """Learn that there is no such way to the peer any more."""
+        self.paths.drop(address, now)
+        self._switch(now)
+
+    def stand(self, ours: Standing, theirs: Standing, mapped: bool, now: float) -> None:
+        """Learn how both sides stand towards the internet: it decides of which kind paths are, and what is tried."""
+        kind = self.path.kind
+        self.paths.stand(ours, theirs, mapped, now)
+        self.path_changed |= self.path.kind is not kind
+        self._switch(now)

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.protocol import messages as m
+from agent.protocol.candidates import MOST_CANDIDATES, Candidate, Found
 from agent.protocol.errors import PeerError
+from agent.protocol.fields import CANDIDATES, MAX_FETCH_RANGES, RANGES, TRIED
+from agent.protocol.report import Outcome, Tried
 from rendezvous.contract.statement import MAX_STATEMENT
 
 U8, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (8, 32, 64))
@@ -23,6 +26,15 @@ def ranges(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
     return tuple((edges[at], edges[at + 1]) for at in range(0, len(edges) - 1, 2))
 
 
+ADDRESSES = st.tuples(st.ip_addresses().map(str), st.integers(0, 65535))
+CANDIDATE = st.builds(Candidate, st.sampled_from(Found), ADDRESSES)
+TRIES = st.builds(
+    Tried,
+    st.sampled_from(Found),
+    ADDRESSES,
+    st.sampled_from(Outcome),
+    st.none() | st.integers(0, 4_000_000).map(lambda rtt: rtt / 1e6),
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "u8": U8,
     "u32": U32,
@@ -31,7 +43,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "32 bytes": st.binary(min_size=32, max_size=32),
     f"blob, at most {m.MAX_PREVIEW}": st.binary(max_size=60),
     f"blob, at most {MAX_STATEMENT}": st.binary(max_size=60),
-    m.RANGES.name: ranges(),
+    RANGES.name: ranges(),
+    CANDIDATES.name: st.lists(CANDIDATE, max_size=MOST_CANDIDATES).map(tuple),
+    TRIED.name: st.lists(TRIES, max_size=MOST_CANDIDATES).map(tuple),
     **{
         f"text, at most {most} bytes": text(most)
         for most in (m.MAX_WISH, m.MAX_REASON, m.MAX_QUOTE, m.MAX_AUTHOR, m.MAX_SOURCE)
@@ -63,6 +77,8 @@ EXAMPLES: list[m.Message] = [
     m.Disconnect(),
     m.Hello(7),
     m.Stated(b'{"name": "Alice"}'),
+    m.Candidates(3, 2, 1, (Candidate(Found.HOST, ("192.0.2.1", 4001)), Candidate(Found.MAPPED, ("2001:db8::1", 4001)))),
+    m.PathReport(0, (Tried(Found.REFLEXIVE, ("192.0.2.1", 1), Outcome.ANSWERED, 0.02),)),
 ]
 
 
@@ -151,7 +167,7 @@ def test_a_changed_byte_gives_another_message_or_a_peer_error(message: m.Message
         return
 
 
-@pytest.mark.parametrize("kind", [0, 17, 255])
+@pytest.mark.parametrize("kind", [0, 19, 255])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     with pytest.raises(PeerError, match="no known kind"):
         m.decode(bytes([kind]) + ID)
@@ -204,8 +220,8 @@ def test_ranges_that_do_not_rise_are_refused(wanted: tuple[tuple[int, int], ...]
 
 
 def test_too_many_ranges_are_refused_before_they_are_read() -> None:
-    body = body_of(m.Fetch(ID, 1, ()))[:-4] + (m.MAX_FETCH_RANGES + 1).to_bytes(4, "big")
+    body = body_of(m.Fetch(ID, 1, ()))[:-4] + (MAX_FETCH_RANGES + 1).to_bytes(4, "big")
     with pytest.raises(PeerError, match="too many"):
         m.decode(body)
-    most = tuple((2 * at, 2 * at + 1) for at in range(m.MAX_FETCH_RANGES))
+    most = tuple((2 * at, 2 * at + 1) for at in range(MAX_FETCH_RANGES))
     assert m.decode(body_of(m.Fetch(ID, 1, most))) == m.Fetch(ID, 1, most)

@@ -127,6 +127,9 @@ class Desk:
     def session_with(self, key: bytes) -> Session | None:
         return self.session
 
+    def connected(self, key: bytes, now: float) -> None:
+        pass
+
     def take_back(self, key: bytes, id: bytes) -> bool:
         return False
 

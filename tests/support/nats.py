@@ -195,6 +195,21 @@ class Internet(Network):
         table[one], table[other] = (other, route, links[0]), (one, route, links[1])
         return links
 
+    def rebound(self, route: Address, before: Address, after: Address) -> None:
+        """Bind a side of a relay's route at another address, as the relay's client does."""
+        table = self._bindings[route]
+        other, seen, link = table.pop(before)
+        table[after] = other, seen, link
+        table[other] = (after, *table[other][1:])
+
+    def routes_of(self, address: Address) -> list[Address]:
+        """Return the relayed addresses that somebody has."""
+        return [route for route, table in self._bindings.items() if address in table]
+
+    def links(self) -> list[Link]:
+        """Return all links but those of relays."""
+        return list(self._links.values())
+
     def _relay(self, source: Address, route: Address, data: bytes) -> None:
         assert len(data) <= LARGEST_RELAYED, "a relay's header must fit as well"
         found = self._bindings.get(route, {}).get(source)

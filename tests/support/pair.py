@@ -17,7 +17,7 @@ from agent.protocol.events import (
     RequestChanged,
     RequestMade,
 )
-from agent.protocol.packet import Datagrams
+from agent.protocol.packet import Address, Datagrams
 from agent.protocol.request import Kind, Phase
 from agent.protocol.transfer import CHUNK, Image
 from tests.support.handshakes import ALICE, BOB
@@ -60,9 +60,19 @@ def picture(size: int, seed: int = 1) -> ImageGift:
 class Person:
     """One agent's core, its host, and somebody who answers as the test says."""
 
-    def __init__(self, network: Network, name: str, identity: Identity, peers: Sequence[bytes], **host: Any) -> None:
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        identity: Identity,
+        peers: Sequence[bytes],
+        where: Address | None = None,
+        **host: Any,
+    ) -> None:
         self.network, self.name, self.identity = network, name, identity
         self.card: Card = own_card(identity, name)
+        self.where: Address = where or ADDRESSES[name]
+        self.dials = True  # and does not wait to be given a route
         self.start = 1
         self.connected = tuple(peers)
         self.phases: dict[bytes, list[Phase]] = {}
@@ -81,8 +91,7 @@ class Person:
         return Endpoint(self.identity, self.name, self.start, chance, self.connected)
 
     def _new_host(self, **host: Any) -> Host:
-        where = ADDRESSES[self.name]
-        return Host(self.network, where, self.core, on_event=self._on_event, datagrams=Datagrams, **host)
+        return Host(self.network, self.where, self.core, on_event=self._on_event, datagrams=Datagrams, **host)
 
     def restart(self) -> None:
         """Vanish without a word and start anew, with the same keys and contacts."""
@@ -94,7 +103,8 @@ class Person:
     def ask(self, kind: Kind, other: "Person", lifetime: int = 300, offer: Gift | None = None) -> bytes:
         """Ask the other person; return the request's id."""
         id = self.network.random.randbytes(16)
-        self.core.meet(other.card.key, [ADDRESSES[other.name]])
+        if self.dials:
+            self.core.meet(other.card.key, [other.where])
         self.core.ask(id, kind, other.card, lifetime, "", self.network.now, offer)
         self.host.wake()
         return id

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from agent.protocol import (
     attempt,
     binding,
     book,
+    candidates,
     consent,
     control,
     doorkeeper,
@@ -20,9 +22,11 @@ from agent.protocol import (
     liveness,
     messages,
     path,
+    paths,
     recovery,
     reflexion,
     relays,
+    session,
     transfer,
 )
 from agent.protocol.request import TABLE, Side
@@ -62,6 +66,11 @@ def phase_table() -> str:
     cells = sorted(TABLE.items(), key=lambda cell: (list(TABLE).index(cell[0]), order[cell[0][1]]))
     rows = [(phase.value, side.value, move.value, after.value) for (phase, side, move), after in cells]
     return table(("phase", "side", "move", "next phase"), rows)
+
+
+def _after(gaps: Sequence[float]) -> str:
+    """Say when what is sent between gaps is sent, but for the first."""
+    return ", ".join(f"{time:g}" for time in list(accumulate(gaps))[:-1])
 
 
 def limit_table() -> str:
@@ -109,13 +118,17 @@ def limit_table() -> str:
             f"above {doorkeeper.READS_PER_SECOND:.0f} initiations a second",
             "two X25519 and a signature cost a millisecond",
         ),
-        ("keepalive", f"{liveness.KEEPALIVE:.0f} s without a packet", "NAT mappings live 30 s and more"),
+        (
+            "keepalive",
+            f"{keepalive.SHORTEST:.0f} s without a packet, growing to {keepalive.LONGEST:.0f} s while that holds",
+            "NAT mappings live 30 s and more; each path learns how long its own does",
+        ),
         (
             "keepalive of who fetches",
             f"{liveness.KEEPALIVE_BUSY * 1000:.0f} ms without a packet",
             "a NAT that forgot the fetching side lets nothing in before it speaks",
         ),
-        ("peer gone", f"{liveness.SILENCE:.0f} s without a packet", "outlives a blackout of 20 s"),
+        ("peer gone", f"{liveness.SILENCE:.0f} s without an answer", "outlives a blackout of 20 s"),
         (
             "peer gone, where the rendezvous says so too",
             f"{liveness.DOUBT:.0f} s without an answer",
@@ -123,7 +136,38 @@ def limit_table() -> str:
         ),
         ("transfer stalled", f"{interruption.STALL:.0f} s on a living session", "the giver has forgotten, or lies"),
         ("idle session", f"{liveness.IDLE:.0f} s without need", "a new one costs one round trip"),
-        ("path challenge", f"{path.CHALLENGE_TRIES} times, every {path.CHALLENGE_INTERVAL} s", "RFC 9000, 8.2.1"),
+        (
+            "challenges to a new address",
+            f"at 0 s and {_after(path.FIRST_ROUND)} s",
+            "both holes are open within a round trip",
+        ),
+        ("challenges after that", f"at 0 s and {_after(path.NEXT_ROUND)} s", "one packet may be lost"),
+        (
+            "better paths tried again",
+            f"after {', '.join(f'{pause:.0f}' for pause in path.AGAIN)} s, and so on",
+            "at once where candidates or the network change",
+        ),
+        ("challenges of one session", f"{paths.PACE * 1000:.0f} ms apart", "RFC 8445, 14.2"),
+        (
+            "relay that is not in use asked",
+            f"every {paths.RELAY_CHECK:.0f} s",
+            "it is what is left when all else fails",
+        ),
+        (
+            "path left",
+            f"{session.TIMEOUTS} probe timeouts in a row",
+            f"a few round trips; {session.TIMEOUTS_HEARD} where the peer is still heard there",
+        ),
+        (
+            "another path of the same kind",
+            f"{paths.WINS} answers in a row, {1 - paths.FASTER:.0%} and {paths.FASTER_BY * 1000:.0f} ms faster",
+            "each move costs a slow start",
+        ),
+        (
+            "addresses that a peer may name",
+            f"{candidates.MOST_CANDIDATES}; in all {paths.NAMED_MOST:.0f}, and {paths.NAMED_EACH_SECOND:.0f} a second",
+            "probes are 1200 bytes, and shall not be aimed at others",
+        ),
         ("control stream window", f"{control.WINDOW // 1024} KiB", "what a peer can make us hold"),
         ("message", f"{messages.MAX_MESSAGE} bytes", "one quote and its names"),
         ("quote", f"{messages.MAX_QUOTE} bytes of UTF-8", "text, not files"),
