@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
                 value = {name: client.state[name] for name in ("me", "reachability")} | {"clock": clock}
             else:
                 value = client.call("get_doctor", peer=given.name)
+                value.pop("ok")
                 lines, well = lines_about(given.name, value), value["forecast"]["path"] != "unreachable"
     except (StartError, UsageError) as error:
         print(in_one_line(str(error)), file=sys.stderr)
