@@ -54,9 +54,7 @@ def _translation(reach: Reach) -> str:
     if reach.udp is False or mapping is Mapping.BLOCKED:
         return "No UDP comes through."
     if mapping is Mapping.NONE:
-        return "A public address, " + (
-            "behind a firewall that lets in answers only." if strict else "open to everybody."
-        )
+        return "No address translation, " + ("but answers alone are let in." if strict else "and everybody is let in.")
     if mapping is Mapping.INDEPENDENT:
         return "A NAT that keeps one port for everybody, " + (
             "but lets in answers only." if strict else "and lets them in."

@@ -131,11 +131,11 @@ def clock_text(ahead: float | None) -> str:
 def lines_about(name: str, value: Value) -> Iterator[str]:
     """Yield what there is to say of the way to somebody."""
     path, forecast = value["path"], value["forecast"]
-    relayed = path is None or path["kind"].startswith("relay")
     will = f"{_CONNECTION[value['connection']]}; {_WILL[forecast['path']]}"
     yield from _lines(name, [_PATHS.get(path["kind"], path["kind"]) if path else will])
-    if relayed:
-        yield from _lines("Why", [forecast["because"]])
+    if path is None or path["kind"].startswith("relay"):
+        hopeful = path is not None and forecast["path"] == "direct"
+        yield from _lines("Why", [f"It should be direct: {forecast['because']}" if hopeful else forecast["because"]])
     yield from _lines("Advice", [value["advice"]])
     if path:
         rtt = "" if path["rtt"] is None else f"{path['rtt']:g} ms round trip, "

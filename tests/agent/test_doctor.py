@@ -201,10 +201,10 @@ def test_the_advice_for_who_cannot_be_reached_fits_the_reason() -> None:
     ("reach", "words"),
     [
         (BLOCKED, "No UDP comes through."),
-        (OPEN, "A public address, open to everybody."),
+        (OPEN, "No address translation, and everybody is let in."),
         (
             Reach(Nat(Mapping.NONE, Filtering.PORT), True, ipv6=True),
-            "behind a firewall that lets in answers only. IPv6",
+            "but answers alone are let in. IPv6 works.",
         ),
         (Reach(Nat(Mapping.INDEPENDENT, Filtering.OPEN), True), "and lets them in."),
         (replace(SYMMETRIC, mapped=True), "(symmetric). The router has opened a port."),
