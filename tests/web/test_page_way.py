@@ -1,10 +1,16 @@
 """How two agents are connected, on the page: beside a name, above a conversation, in the dialog that explains it."""
 
+import re
+from itertools import product
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from agent.diagnosis import Case, advise, network, sentence
+from agent.forecast import NOTHING_TOLD, Reach, forecast
+from agent.protocol.candidates import Candidate, Filtering, Found, Mapping, Nat, PathKind
+from agent.protocol.report import Outcome, Tried
 from tests.support.browser import complaints, open_page
 from tests.support.fake_agent import FakeAgent, person
 
@@ -99,7 +105,7 @@ def test_the_path_in_use_is_in_words_and_follows_the_news(browser: Browser, meet
             expect(row.locator(".presence")).to_have_text(f"connected · {words}")
             expect(way.locator(".way-why")).to_have_text(HARD["because"] if "relay" in path else "")
         meeting.change_person("Bob", forecast=CONE)
-        expect(way.locator(".way-why")).to_have_text("A direct path is being looked for.")
+        expect(way.locator(".way-why")).to_have_text("A direct path should be possible, and is tried.")
 
 
 def test_the_dialog_explains_a_connection_and_is_reached_by_keyboard(browser: Browser, meeting: FakeAgent) -> None:
@@ -187,6 +193,46 @@ def test_a_quote_says_how_it_came(browser: Browser, agent: FakeAgent) -> None:
     with open_page(browser, agent.url + "#with/Bob") as page:
         words = ["came straight over TCP", "came over TCP, dialled back", "came inside the session"]
         expect(page.locator(".entry .via")).to_have_text(words)
+
+
+def told_sentences() -> set[str]:
+    """Collect what the agent says of networks, tries and what would help."""
+    nats = [Nat(mapping, filtering) for mapping in Mapping for filtering in Filtering]
+    sides = [Reach(nat, True) for nat in nats] + [NOTHING_TOLD, Reach(nats[-1], True, ipv6=True, mapped=True)]
+    told = {network(side) for side in sides}
+    outcomes = [Tried(found, ("203.0.113.9", 4001), outcome, 0.023) for found in Found for outcome in Outcome]
+    ours = [Candidate(Found.HOST, ("10.0.0.4", 5051))]
+    told |= {sentence(one, "Bob", ours, here=here) for one in outcomes for here in (True, False)}
+    told.add(sentence(Tried(Found.HOST, ("relay-ws", 1), Outcome.ANSWERED), "Bob", ours, here=True))
+    stands: list[dict[str, bool]] = [
+        {},
+        {"online": False},
+        {"rendezvous": False},
+        {"relay": False},
+        {"same_network": True},
+    ]
+    for mine, theirs, stand in product(sides, sides, stands):
+        said = forecast("Bob", mine, theirs, **stand)
+        cases = [Case("Bob", mine, theirs, said, 5051)]
+        for kind, age in ((PathKind.RELAY_UDP, 1.0), (PathKind.RELAY_UDP, 99.0), (PathKind.LAN, 1.0)):
+            cases.append(Case("Bob", mine, theirs, said, 5051, kind, age, 0.0 if age > 1 else 0.1, outcomes[-2:]))
+            cases.append(Case("Bob", mine, theirs, said, 5051, kind, age))
+        told |= {said.because, *map(advise, cases)}
+    return told
+
+
+def test_what_the_agent_says_is_said_in_persian(browser: Browser, agent: FakeAgent) -> None:
+    with open_page(browser, agent.url, locale="fa") as page:
+        said = page.evaluate(
+            """async (told) => {
+                const { said } = await import("/static/language.js");
+                return told.map((sentence) => [sentence, said(sentence)]);
+            }""",
+            sorted(told_sentences()),
+        )
+    own = re.compile(r"Bob|UDP|IPv6|UPnP|NAT")
+    assert len(said) > 60
+    assert not {english for english, persian in said if re.search("[A-Za-z]{2}", own.sub("", persian))}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -55,7 +55,7 @@ function findings({ path, forecast, connection, advice, mine, theirs, relay, tri
     h("div.way-head", { "data-way": way, role: "status" },
       badge(path?.kind, way),
       h("p", null, path ? texts.pathMeans[path.kind] : texts.connection[connection]),
-      (!path || isRelayed(path.kind)) && h("p", { dir: "auto" }, said(forecast.because)),
+      (!path || isRelayed(path.kind)) && h("p", { dir: "auto" }, because(path, forecast)),
     ),
     h("div.advice", null, h("h3", null, texts.whatHelps), h("p", { dir: "auto" }, said(advice))),
     (path || relay) && h("dl.way-facts", null, facts(path, relay)),
@@ -66,6 +66,11 @@ function findings({ path, forecast, connection, advice, mine, theirs, relay, tri
     tries(texts.triedHere, tried.filter(({ side }) => side === "here")),
     tries(phrase(texts.triedThere, { name: peer }), tried.filter(({ side }) => side === "there")),
   ];
+}
+
+function because(path, forecast) {
+  const sentence = said(forecast.because);
+  return path && forecast.path === "direct" ? phrase(texts.shouldBeDirect, { because: sentence }) : sentence;
 }
 
 function facts(path, relay) {
