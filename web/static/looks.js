@@ -1,5 +1,6 @@
-/* Owns how this page looks in this browser: its language and its colours, and where both are chosen. */
+/* Owns how this page looks and sounds in this browser: language, colours, notifications, and where they are chosen. */
 
+import { chooseNotifications, chooseSound, notifies, sounds } from "./alerts.js";
 import { h } from "./dom.js";
 import { languages, nameOf, speak, texts } from "./language.js";
 
@@ -22,6 +23,20 @@ export const looks = () =>
   h("div.looks", null,
     choice("language", texts.languageLabel, languages.map((one) => [one, nameOf(one)]), texts.language, speak),
     choice("theme", texts.theme, THEMES.map((one) => [one, texts.themes[one]]), theme(), chooseTheme),
+    toggle("notify", texts.notify, notifies(), async (box) => {
+      if (!(await chooseNotifications(box.checked))) {
+        box.checked = false;
+        box.setCustomValidity(texts.notifyRefused);
+        box.reportValidity();
+      }
+    }),
+    toggle("sound", texts.sound, sounds(), (box) => chooseSound(box.checked)),
+  );
+
+const toggle = (name, label, checked, choose) =>
+  h("label.toggle", { key: name },
+    h(`input.${name}`, { type: "checkbox", checked, onchange: (event) => choose(event.target) }),
+    h("span", null, label),
   );
 
 const choice = (name, label, options, chosen, choose) =>

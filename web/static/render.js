@@ -1,6 +1,7 @@
 /* Owns the page as a whole: render(state) puts header, regions, dialog and notices in their places,
    keeps the focus sensible, and says new requests aloud. */
 
+import { alertTo, markIcon } from "./alerts.js";
 import { tick } from "./clock.js";
 import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
@@ -169,9 +170,12 @@ const announced = new Set();
 
 /** Say each new request once to those who hear the page; it outlives the re-render that shows it. */
 function announce(state) {
-  const fresh = toAnswer(state).filter(({ request }) => !announced.has(request));
+  const waiting = toAnswer(state);
+  markIcon(waiting.length);
+  const fresh = waiting.filter(({ request }) => !announced.has(request));
   if (fresh.length === 0) return;
   for (const { request } of fresh) announced.add(request);
   const sentences = fresh.map(({ kind, verb, peer }) => plain(texts.asks[kind][verb], { name: peer }));
   document.getElementById("news").textContent = sentences.join(". ");
+  alertTo(fresh);
 }

@@ -54,6 +54,9 @@ export const texts = Object.freeze({
   // how the page looks
   languageLabel: "Language",
   theme: "Colours",
+  notify: "Notify me when somebody asks",
+  notifyRefused: "The browser does not allow it: change that in its settings for this page.",
+  sound: "With a sound",
   themes: { system: "As the system has them", light: "Light", dark: "Dark" },
 
   // the rendezvous itself

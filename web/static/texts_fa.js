@@ -50,6 +50,9 @@ export const texts = Object.freeze({
 
   languageLabel: "زبان",
   theme: "رنگ‌ها",
+  notify: "وقتی کسی درخواستی دارد خبرم کن",
+  notifyRefused: "مرورگر اجازه نمی‌دهد: این را در تنظیمات آن برای این صفحه تغییر دهید.",
+  sound: "همراه با صدا",
   themes: { system: "مانند سیستم", light: "روشن", dark: "تیره" },
 
   findable: "چه کسی می‌تواند مرا پیدا کند",
