@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import PATIENCE, WIDE, open_page
+from tests.support.browser import PATIENCE, open_page
 from tests.support.fake_agent import FakeAgent
 
 RECORD = """
@@ -34,7 +34,7 @@ def noted(page: Page) -> list[list[str]]:
 
 
 def test_a_notification_names_who_asks_for_what_once_it_was_chosen(browser: Browser, agent: FakeAgent) -> None:
-    context = browser.new_context(viewport=WIDE, locale="en-GB")
+    context = browser.new_context(locale="en-GB")
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.add_init_script(RECORD)
