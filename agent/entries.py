@@ -10,6 +10,7 @@ from typing import Any, Final
 from agent.history import FINAL_PHASES, History
 from agent.protocol.errors import UsageError
 from agent.protocol.transfer import Image
+from agent.quotes import MAX_ALT, MAX_CAPTION, heard_line
 
 STATE_BYTES: Final = 100_000  # of the requests in `state`, which is to stay under 256 KB
 CUT: Final = 1000  # characters of a quote in `state` and in events of open pages
@@ -141,7 +142,10 @@ def image_value(image: Image, url: bool) -> dict[str, Any]:
         "bytes": image.size,
         "sha256": sha256,
         "digests_sha256": image.digests_sha256.hex(),
+        "stripped": image.stripped,
     }
+    texts = {"caption": heard_line(image.caption, MAX_CAPTION), "alt": heard_line(image.alt, MAX_ALT)}
+    value |= {name: text for name, text in texts.items() if text}
     return value | ({"url": f"/media/{sha256}"} if url else {})
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from agent.entries import image_value
 from agent.library import Library
 from agent.parts import ImageSource
 from agent.protocol.book import Gift, ImageGift, QuoteGift
@@ -69,17 +70,11 @@ class Gifts:
             bytes.fromhex(facts.sha256),
             hashlib.sha256(facts.digests).digest(),
             facts.preview,
+            value["stripped"] and not keep_metadata,
+            value.get("caption", ""),
+            value.get("alt", ""),
         )
-        shown = {
-            "url": f"/media/{facts.sha256}",
-            "width": facts.width,
-            "height": facts.height,
-            "format": facts.format,
-            "bytes": facts.size,
-            "sha256": facts.sha256,
-            "stripped": value["stripped"] and not keep_metadata,
-        }
-        shown |= {name: value[name] for name in ("caption", "alt") if name in value}
+        shown = {name: fact for name, fact in image_value(image, url=True).items() if name != "digests_sha256"}
         return ImageGift(image, source, facts.digests), {"item": item, "image": shown}
 
 

@@ -28,12 +28,10 @@ from agent.images import ImageFacts, Looked
 from agent.parts import ImageSink, ImageSource
 from agent.protocol.errors import UsageError
 from agent.quote_file import QuoteFile
-from agent.quotes import Quote, checked_line, checked_quote
+from agent.quotes import MAX_ALT, MAX_CAPTION, Quote, checked_line, checked_quote
 
 ITEMS_SHOWN: Final = 300
 TEXT_SHOWN: Final = 280
-MAX_CAPTION: Final = 300  # characters
-MAX_ALT: Final = 1000  # characters
 _MEGABYTE: Final = 1024 * 1024
 _ITEM: Final = re.compile(r"[0-9a-f]{32}")
 _REQUEST: Final = _ITEM

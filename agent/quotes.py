@@ -14,6 +14,8 @@ from agent.protocol.errors import UsageError
 MAX_TEXT_BYTES: Final = messages.MAX_QUOTE
 MAX_AUTHOR: Final = 200
 MAX_SOURCE: Final = 400
+MAX_CAPTION: Final = messages.MAX_CAPTION // 4  # characters, as the ones above
+MAX_ALT: Final = messages.MAX_ALT // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ def checked_quote(text: object, author: object, source: object = None) -> Quote:
 def checked_line(value: object, name: str, most: int) -> str:
     """Return a text on one line, which may be empty, or raise `UsageError`; `name` says what it is."""
     return "" if value == "" else _checked(value, name, limit=most, of="")
+
+
+def heard_line(value: str, most: int) -> str:
+    """Return what a peer has written as a text on one line, without control characters, and cut."""
+    shown = "".join(sign if unicodedata.category(sign) not in ("Cc", "Cs") else " " for sign in value)
+    return " ".join(shown.split())[:most]
 
 
 def _checked(

@@ -14,6 +14,8 @@ MAX_TEXT: Final = 100  # characters
 MAX_OTHER: Final = 12
 MAX_PIECES: Final = 100_000
 
+_JOINERS: Final = "\u200c\u200d"  # which some scripts are spelled with
+
 Data = bytes | mmap
 Facts = dict[str, object]
 
@@ -115,5 +117,5 @@ def plain(value: str | bytes) -> str:
     if isinstance(value, bytes):
         value = value[: 8 * MAX_TEXT].rstrip(b"\0").decode("utf-8", "replace")
     value = " ".join(value[: 8 * MAX_TEXT].split())
-    shown = "".join(sign for sign in value if sign.isprintable() and sign != "\ufffd").strip()
+    shown = "".join(sign for sign in value if (sign.isprintable() and sign != "\ufffd") or sign in _JOINERS).strip()
     return shown if len(shown) <= MAX_TEXT else shown[: MAX_TEXT - 1] + "…"

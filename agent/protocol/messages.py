@@ -24,6 +24,9 @@ MAX_QUOTE: Final = 64 * 1024  # bytes of UTF-8
 MAX_AUTHOR: Final = 800  # bytes
 MAX_SOURCE: Final = 1600  # bytes
 MAX_PREVIEW: Final = 2048  # bytes
+MAX_CAPTION: Final = 1200  # bytes
+MAX_ALT: Final = 4000  # bytes
+STRIPPED: Final = 1  # of `about`: metadata was removed from the picture
 NO_PATH: Final = 255
 MAX_MESSAGE: Final = MAX_QUOTE + MAX_AUTHOR + MAX_SOURCE + 1024
 
@@ -34,6 +37,7 @@ REQUEST: Final = fixed(REQUEST_SIZE)
 TOKEN: Final = fixed(TOKEN_SIZE)
 DIGEST: Final = fixed(32)
 WISH: Final = text(MAX_WISH)
+IMAGE: Final = (U64, U8, U32, U32, DIGEST, DIGEST, blob(MAX_PREVIEW), U8, text(MAX_CAPTION), text(MAX_ALT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class OfferImage:
     """Would you like this picture? Taken with Accept, then Fetch."""
 
     KIND: ClassVar = 5
-    LAYOUT: ClassVar = (REQUEST, U32, WISH, U64, U8, U32, U32, DIGEST, DIGEST, blob(MAX_PREVIEW))
+    LAYOUT: ClassVar = (REQUEST, U32, WISH, *IMAGE)
     request: bytes
     lifetime: int
     wish: str
@@ -97,6 +101,9 @@ class OfferImage:
     sha256: bytes
     digests_sha256: bytes
     preview: bytes
+    about: int
+    caption: str
+    alt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class GiveImage:
     """Yes, to AskImage: this is the picture; Fetch it."""
 
     KIND: ClassVar = 8
-    LAYOUT: ClassVar = (REQUEST, U64, U8, U32, U32, DIGEST, DIGEST, blob(MAX_PREVIEW))
+    LAYOUT: ClassVar = (REQUEST, *IMAGE)
     request: bytes
     size: int
     format: int
@@ -132,6 +139,9 @@ class GiveImage:
     sha256: bytes
     digests_sha256: bytes
     preview: bytes
+    about: int
+    caption: str
+    alt: str
 
 
 @dataclass(frozen=True, slots=True)

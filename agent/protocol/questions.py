@@ -41,18 +41,40 @@ def bounded(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return (*ranges[: most - 1], (ranges[most - 1][0], ranges[-1][1]))
 
 
-def image_fields(image: Image) -> tuple[int, int, int, int, bytes, bytes, bytes]:
+ImageFields = tuple[int, int, int, int, bytes, bytes, bytes, int, str, str]
+
+
+def image_fields(image: Image) -> ImageFields:
     """Return a picture as the fields of GiveImage and OfferImage."""
-    format = FORMATS.index(image.format)
-    return image.size, format, image.width, image.height, image.sha256, image.digests_sha256, image.preview
+    return (
+        image.size,
+        FORMATS.index(image.format),
+        image.width,
+        image.height,
+        image.sha256,
+        image.digests_sha256,
+        image.preview,
+        m.STRIPPED if image.stripped else 0,
+        image.caption,
+        image.alt,
+    )
 
 
 def announced(message: m.OfferImage | m.GiveImage) -> Image:
     """Return the picture that a message announces; raises PeerError where it is impossible."""
     if message.format >= len(FORMATS):
         raise PeerError("image", "it announced a picture of an unknown format")
-    format = FORMATS[message.format]
-    size, width, height = message.size, message.width, message.height
-    image = Image(size, format, width, height, message.sha256, message.digests_sha256, message.preview)
+    image = Image(
+        message.size,
+        FORMATS[message.format],
+        message.width,
+        message.height,
+        message.sha256,
+        message.digests_sha256,
+        message.preview,
+        message.about & m.STRIPPED != 0,
+        message.caption,
+        message.alt,
+    )
     image.check()
     return image

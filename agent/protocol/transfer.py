@@ -43,7 +43,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture as it is announced: all that the other side may rely on before a byte of it came."""
+    """A picture as it is announced: all that the other side may rely on before a byte of it came.
+
+    `stripped`: whether metadata was removed from it, as its owner says. `caption` and `alt` are their words.
+    """
 
     size: int
     format: str
@@ -52,6 +55,9 @@ class Image:
     sha256: bytes
     digests_sha256: bytes
     preview: bytes
+    stripped: bool = False
+    caption: str = ""
+    alt: str = ""
 
     @property
     def chunks(self) -> int:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from agent import images
-from agent.library import MAX_ALT, MAX_CAPTION, Library
+from agent.library import Library
 from agent.parts import ImageSource
+from agent.quotes import MAX_ALT, MAX_CAPTION
 from tests.support.disk import files, refused
 from tests.support.pictures import PLACE, SECRET, picture, telling
 

@@ -9,7 +9,7 @@ from agent.protocol import messages as m
 from agent.protocol.consent import MAX_OPEN
 from agent.protocol.events import SessionClosed
 from agent.protocol.packet import Datagrams
-from agent.protocol.questions import image_fields
+from agent.protocol.questions import ImageFields, image_fields
 from agent.protocol.request import WIRE_PHASES, Kind, Phase
 from agent.protocol.session import Session
 from agent.protocol.transfer import FORMATS, MAX_SIDE, SendTransfer
@@ -93,7 +93,7 @@ class Scene(Pair):
 Lie = Callable[[Scene], list[m.Message]]
 
 
-def announced(**changes: int) -> tuple[int, int, int, int, bytes, bytes, bytes]:
+def announced(**changes: int) -> ImageFields:
     size, format, width, height, *rest = IMAGE
     fields = {"size": size, "format": format, "width": width, "height": height} | changes
     return (*fields.values(), *rest)  # type: ignore[return-value]

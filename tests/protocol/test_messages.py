@@ -48,7 +48,15 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     TRIED.name: st.lists(TRIES, max_size=MOST_CANDIDATES).map(tuple),
     **{
         f"text, at most {most} bytes": text(most)
-        for most in (m.MAX_WISH, m.MAX_REASON, m.MAX_QUOTE, m.MAX_AUTHOR, m.MAX_SOURCE)
+        for most in (
+            m.MAX_WISH,
+            m.MAX_REASON,
+            m.MAX_QUOTE,
+            m.MAX_AUTHOR,
+            m.MAX_SOURCE,
+            m.MAX_CAPTION,
+            m.MAX_ALT,
+        )
     },
 }
 
@@ -59,7 +67,7 @@ def messages_of(cls: type[Any]) -> st.SearchStrategy[Any]:
 
 MESSAGES = st.one_of([messages_of(cls) for cls in m.MESSAGES.values()])
 ID, TOKEN, HASH = bytes(range(16)), bytes(range(16, 32)), bytes(range(32))
-PICTURE = (70_000, 0, 800, 600, HASH, HASH[::-1], b"tiny")
+PICTURE = (70_000, 0, 800, 600, HASH, HASH[::-1], b"tiny", m.STRIPPED, "The sea", "Waves under a red sun.")
 EXAMPLES: list[m.Message] = [
     m.ConnectTo(ID, 300, "سلام"),
     m.AskQuote(ID, 300, ""),
@@ -188,7 +196,9 @@ def test_an_impossible_length_is_refused_before_anything_is_kept_for_it(length: 
         m.Quote(ID, "x" * (m.MAX_QUOTE + 1), "", ""),
         m.Quote(ID, "", "x" * (m.MAX_AUTHOR + 1), ""),
         m.Quote(ID, "", "", "x" * (m.MAX_SOURCE + 1)),
-        m.GiveImage(ID, *PICTURE[:-1], b"x" * (m.MAX_PREVIEW + 1)),
+        m.GiveImage(ID, *PICTURE[:6], b"x" * (m.MAX_PREVIEW + 1), 0, "", ""),
+        m.GiveImage(ID, *PICTURE[:8], "x" * (m.MAX_CAPTION + 1), ""),
+        m.OfferImage(ID, 300, "", *PICTURE[:9], "x" * (m.MAX_ALT + 1)),
     ],
     ids=lambda message: name_of(message),
 )
