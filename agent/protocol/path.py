@@ -29,7 +29,7 @@ HURRY_AFTER: Final = 0.05
 class Path:
     """An address of the peer. `rtt` is that of its challenges, in seconds; `found` is None where nobody named it."""
 
-    def __init__(self, address: Address, found: Found | None, kind: PathKind, now: float) -> None:
+    def __init__(self, address: Address, found: Found | None, kind: PathKind, keepalive: Interval, now: float) -> None:
         self.address = address
         self.found = found
         self.relayed = relayed(address)
@@ -38,7 +38,7 @@ class Path:
         self.since = now  # when it came into use
         self.heard = -inf  # when a packet last came from there
         self.begin_mtu(now)
-        self.keepalive = Interval()
+        self.keepalive = keepalive  # of all paths behind the same NATs
         self.rtt: float | None = None
         self.outcome = Outcome.TRYING
         self.answered_at = -inf
@@ -113,9 +113,13 @@ class Path:
         self._gaps, self.next_try, self.put_off = list(NEXT_ROUND), now + seconds, True
 
     def rest(self) -> None:
-        """Try no more until there is reason to; the pauses begin from the shortest then."""
-        self._gaps, self.next_try, self._again = [], None, 0
+        """Try no more until there is reason to."""
+        self._gaps, self.next_try = [], None
         self._sent.clear()
+
+    def proved(self) -> None:
+        """Note that it has carried packets for long: if it is left, it is tried again soon."""
+        self._again = 0
 
     def unsendable(self, outcome: Outcome) -> None:
         """Note why datagrams do not go; ICMP can be forged, so what has answered is not believed to be gone."""

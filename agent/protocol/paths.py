@@ -21,6 +21,7 @@ PACE: Final = 0.005  # seconds between challenges (RFC 8445 section 14.2)
 WINS: Final = 3  # answers in a row, each clearly faster, for which a path of the same kind is taken
 FASTER, FASTER_BY = 0.8, 0.005  # of the round trip, and seconds less
 RELAY_CHECK: Final = 60.0  # seconds between challenges to a relay that is not in use
+PROVEN: Final = 60.0  # seconds in use after which a path that fails is tried again soon
 QUIET: Final = 0.1  # seconds, or two round trips: a path that is silent so long is left when the peer has left it
 MOST_PATHS: Final = 64
 NAMED_MOST, NAMED_EACH_SECOND = 64.0, 1.0  # addresses that a peer may have us send to
@@ -37,6 +38,7 @@ class Paths:
         self.ours, self.theirs = Standing(), Standing()
         self.opened = False
         self.leads = False  # this side's choice counts where the sides differ
+        self._keepalives = {False: Interval(), True: Interval()}  # of direct paths, and of relays
         self.dark = False  # nothing works: whatever answers first is taken
         self.active = self._new(address, None, now)
         self.active.answered_at = self.active.heard = now
@@ -112,10 +114,11 @@ class Paths:
 
     def renew(self, now: float) -> None:
         """Try everything anew: the network has changed."""
+        self._keepalives = {False: Interval(), True: Interval()}
         for path in self._all.values():
             path.doubts = 0
-            path.keepalive = Interval()
-            path.rest()
+            path.keepalive = self._keepalives[path.relayed]
+            path.proved()
             path.begin(FIRST_ROUND, now)
         self._suspect(now)
         self._plan()
@@ -192,7 +195,10 @@ class Paths:
         active = self.active
         quiet = now - active.heard > max(QUIET, 2 * (active.rtt or 0.0))
         moved = path.appeared > active.since and path.relayed == active.relayed
-        if moved or (not self.leads and (quiet or path.relayed == active.relayed)):
+        if quiet and path.relayed and not active.relayed:
+            active.failed(now)  # for the peer it is dead
+            self._move(path, now)
+        elif moved or (not self.leads and (quiet or path.relayed == active.relayed)):
             self._move(path, now)
         elif quiet:
             self._suspect(now)
@@ -223,6 +229,8 @@ class Paths:
         left, self.active = self.active, path
         path.since, path.doubts, path.wins, self.dark = now, 0, 0, False
         path.rest()
+        if now - left.since > PROVEN:
+            left.proved()
         if left.dropped:
             self._all.pop(left.address, None)
         elif left.works(now):
@@ -290,7 +298,8 @@ class Paths:
     # --- inside ---
 
     def _new(self, address: Address, found: Found | None, now: float) -> Path:
-        return Path(address, found, kind_of(address, self.ours, self.theirs), now)
+        kind = kind_of(address, self.ours, self.theirs)
+        return Path(address, found, kind, self._keepalives[relayed(address)], now)
 
     def _worth(self, path: Path) -> bool:
         """Tell whether another round is of use: it might be chosen, or is what we would fall back to."""

@@ -381,7 +381,7 @@ class Session:
             return
         self.path, self.path_changed, self._ping = path, True, True
         if path.address[0] == left.address[0] and not path.relayed:
-            path.mtu, path.keepalive = left.mtu, left.keepalive
+            path.mtu = left.mtu
             return
         path.begin_mtu(now)
         self._recovery.moved(now, path.rtt, dead=not left.works(now))

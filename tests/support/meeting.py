@@ -15,6 +15,7 @@ from tests.support.network import Link
 from tests.support.pair import Person
 
 RELAY: Final[Address] = ("relay-udp", 1)
+STUN_DELAY: Final = 0.1  # seconds that it takes to ask a STUN server
 RELAY_DELAY: Final = 0.03  # seconds, each way; the direct path has 0.02
 
 
@@ -52,6 +53,12 @@ class Side:
         identity, peer = (ALICE, BOB.key) if name == "alice" else (BOB, ALICE.key)
         self.person = Person(self.net, name, identity, [peer] if meeting.connected else [], where=self.address)
         self.person.dials = False
+        self.person.notices = self._notice
+
+    def _notice(self, event: object) -> None:
+        """Ask STUN anew where a direct path was lost: the NAT may have forgotten."""
+        if isinstance(event, PathChanged) and event.kind.relayed:
+            self.net.call_at(self.net.now + STUN_DELAY, self.gather)
 
     def _networks(self, front: Front) -> Lan:
         if front.filters is None:

@@ -72,6 +72,7 @@ class Person:
         self.network, self.name, self.identity = network, name, identity
         self.card: Card = own_card(identity, name)
         self.where: Address = where or ADDRESSES[name]
+        self.notices: Callable[[Any], None] = lambda event: None
         self.dials = True  # and does not wait to be given a route
         self.start = 1
         self.connected = tuple(peers)
@@ -123,6 +124,7 @@ class Person:
     def _on_event(self, event: Any) -> None:
         now = self.network.now
         self.events.append(event)
+        self.notices(event)
         match event:
             case RequestMade(id, made_here=True):
                 self.phases[id] = [Phase.WAITING]
