@@ -13,7 +13,7 @@ from typing import Protocol
 from agent.protocol import handshake, packet
 from agent.protocol.binding import WEBSOCKET
 from agent.protocol.candidates import RELAY_UDP, RELAY_WS
-from agent.protocol.events import Event
+from agent.protocol.events import Event, PathChanged
 from agent.protocol.packet import Address, Datagrams
 from agent.protocol.reach_events import ReachEvent
 from agent.protocol.reflexion import Reflexion, StunServer
@@ -48,6 +48,7 @@ class Front:
         self._relays = Relays(endpoint, random, self._out, self._events)
         self._reflexion = Reflexion(random, self._out, self._events)
         self._blocked = False
+        self._doubted: list[bytes] = []  # peers whose direct path is gone: a NAT may have forgotten us
         self._due = inf  # when one of the two has something to do
         self._stale = False  # it may be another time by now
 
@@ -121,6 +122,8 @@ class Front:
 
     def datagrams_to_send(self, now: float) -> list[Datagrams]:
         """Return datagrams to send now, none if there are none. Their data is good until the next call."""
+        if self._doubted:
+            self._doubt(now)
         if self._out:
             out = list(self._out)
             self._out.clear()
@@ -137,7 +140,12 @@ class Front:
 
     def next_event(self) -> Event | ReachEvent | None:
         """Return what happened next, or None."""
-        return self._events.popleft() if self._events else self._endpoint.next_event()
+        if self._events:
+            return self._events.popleft()
+        event = self._endpoint.next_event()
+        if isinstance(event, PathChanged) and event.kind.relayed:
+            self._doubted.append(event.peer.key)
+        return event
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` must be called at the latest, or None."""
@@ -184,6 +192,14 @@ class Front:
                 else:
                     up.append(one)
         return up
+
+    def _doubt(self, now: float) -> None:
+        """Bind anew for peers that are left to a relay, and look whether our address is another."""
+        for key in self._doubted:
+            self._relays.rebind(now, key)
+        self._doubted.clear()
+        self._reflexion.doubt(now)
+        self._stale = True
 
     def _receive_stun(self, datagrams: Datagrams, now: float) -> None:
         if self._reflexion.receive(bytes(datagrams.data), datagrams.address, now):

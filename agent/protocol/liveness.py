@@ -36,6 +36,11 @@ class Liveness:
         if self._unanswered is None:
             self._unanswered = now
 
+    def asked_in_vain(self, now: float, patience: float) -> bool:
+        """Tell whether it was asked twice at least, and long enough ago, without a word."""
+        waited = -inf if self._unanswered is None else now - self._unanswered
+        return waited >= max(2 * KEEPALIVE_BUSY, patience)
+
     def ask_at(self, busy: bool, interval: float) -> float:
         """Return when the peer is to be asked, unless it is heard before; `busy`: a transfer should be coming in.
 

@@ -125,6 +125,12 @@ class Reflexion:
         for family in self._families.values():
             self._ask_all(family, now)
 
+    def doubt(self, now: float) -> None:
+        """Look whether the address is another, unless that was looked at just now."""
+        for family in self._families.values():
+            if family.address is not None and not family.queries:
+                self._ask_again(family, now)
+
     def hosts(self, addresses: Sequence[Address]) -> None:
         """Learn what addresses our own interfaces have, with our port: what is seen as it is has no NAT."""
         self._hosts = frozenset(addresses)

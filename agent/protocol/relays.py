@@ -116,10 +116,10 @@ class Relays:
         for entry in [entry for entry in self._entries.values() if entry.key == key]:
             self._end(entry, now)
 
-    def rebind(self, now: float) -> None:
-        """Bind everything anew: our address may be another."""
+    def rebind(self, now: float, key: bytes | None = None) -> None:
+        """Bind everything anew, or what is for one peer: our address may be another."""
         for entry in self._entries.values():
-            if entry.binding.over is None:
+            if entry.binding.over is None and key in (None, entry.key):
                 entry.binding.bind(now)
 
     def set_blocked(self, blocked: bool, now: float) -> None:

@@ -322,13 +322,8 @@ class Session:
         """Return when `handle_timeout` must be called at the latest."""
         interval = self.path.keepalive.seconds
         times = [self.life.ask_at(self._fetches(), interval), self.life.gone_at(interval), self.life.idle_at()]
-        for time in (
-            self._received.deadline,
-            self._recovery.timeout(),
-            self._pacer.next_at,
-            self.paths.timeout(),
-            self.path.mtu.timeout(),
-        ):
+        paths, mtu = self.paths.timeout(), self.path.mtu.timeout()
+        for time in (self._received.deadline, self._recovery.timeout(), self._pacer.next_at, paths, mtu):
             if time is not None:
                 times.append(time)
         return min(times)
@@ -355,6 +350,9 @@ class Session:
             self.closed = (CloseCode.DONE, "")
         elif now >= self.life.ask_at(self._fetches(), interval):
             self._ping = True
+            if self.life.asked_in_vain(now, 3 * self._recovery.smoothed_rtt):
+                self.paths.silent(now)  # each question puts off the probe timeout that would see to it
+                self._switch(now)
             self.life.ask(now)
 
     def _handle_losses(self, now: float) -> None:

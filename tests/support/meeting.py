@@ -51,7 +51,8 @@ class Side:
         self.address = host, 4000 + number
         self.net.settle(host, self.lan)
         identity, peer = (ALICE, BOB.key) if name == "alice" else (BOB, ALICE.key)
-        self.person = Person(self.net, name, identity, [peer] if meeting.connected else [], where=self.address)
+        peers = [peer] if meeting.connected else []
+        self.person = meeting.person(self.net, name, identity, peers, where=self.address)
         self.person.dials = False
         self.person.notices = self._notice
 
@@ -115,6 +116,8 @@ class Side:
 
 class Meeting:
     """Two sides, and the links of the relay between them; `start` lets their cores know what is to be known."""
+
+    person: type[Person] = Person
 
     def __init__(
         self,
