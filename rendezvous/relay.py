@@ -57,6 +57,31 @@ class Pair:
         """Return the bytes left of the ticket's budget, both directions together."""
         return max(0, self.ticket.budget - self.used)
 
+    def room(self, size: int, now: float) -> tuple[int, Refusal | None]:
+        """Return how many bytes the budgets have, and which of them so many would be too much for."""
+        if now >= self.ticket.expires:
+            return 0, Refusal.EXPIRED
+        asker, other = self.people
+        left = self.ticket.budget - self.used
+        volume = min(asker.volume.fill(now), other.volume.fill(now))
+        speed = min(self.speed.fill(now), asker.speed.fill(now), other.speed.fill(now))
+        if left >= size and volume >= size and speed >= size:
+            return size, None
+        refusal = Refusal.TOO_FAST
+        if left < size:
+            refusal = Refusal.TICKET_BUDGET
+        elif volume < size:
+            refusal = Refusal.PERSON_BUDGET
+        return max(0, int(min(left, volume, speed))), refusal
+
+    def use(self, size: int) -> None:
+        """Take so many bytes out of all budgets."""
+        self.used += size
+        self.speed.left -= size
+        for person in self.people:
+            person.speed.left -= size
+            person.volume.left -= size
+
     @property
     def bound(self) -> bool:
         """Tell whether any side is bound."""
@@ -119,7 +144,9 @@ class Relay:
     def receive(self, datagram: bytes, place: Place, now: float) -> list[Out]:
         """Take one datagram and return what is to be sent; `now` in Unix seconds, as tickets have it."""
         if datagram[:1] == b"\xed":
-            return self._forward(datagram, place, now)
+            batch = bytearray(datagram)
+            used, to, others = self.forward(memoryview(batch), len(batch), place, now)
+            return others if to is None else [(bytes(batch[:used]), to), *others]
         match relay.decode(datagram):
             case relay.Bind() as bind:
                 return [(self._challenge(bind, place, now).encode(), place)]
@@ -239,46 +266,40 @@ class Relay:
 
     # Bound
 
-    def _forward(self, datagram: bytes, place: Place, now: float) -> list[Out]:
-        binding = self._bindings.get(datagram[1 : relay.HEADER_SIZE])
-        size = len(datagram)
+    def forward(self, batch: memoryview, size: int, place: Place, now: float) -> tuple[int, Place | None, list[Out]]:
+        """Take DATA of one binding: datagrams back to back in a buffer, each of `size` bytes but the last. Write the
+        other side's binding into them; return how many bytes of the buffer go where, and what is to be sent besides.
+        """
+        binding = self._bindings.get(bytes(batch[1 : relay.HEADER_SIZE]))
+        total = len(batch)
+        count = -(-total // size)
         if binding is None or binding.place != place:
-            self.outcomes["unbound"] += 1
-            return []
-        if not relay.HEADER_SIZE < size <= relay.HEADER_SIZE + relay.LARGEST_INNER:
-            self.outcomes["malformed"] += 1
-            return []
-        pair = binding.pair
-        refusal = self._over(pair, size, now)
+            self.outcomes["unbound"] += count
+            return 0, None, []
+        last = total - (count - 1) * size
+        if not (relay.HEADER_SIZE < last <= size <= relay.HEADER_SIZE + relay.LARGEST_INNER):
+            self.outcomes["malformed"] += count
+            return 0, None, []
+        pair, others = binding.pair, list[Out]()
+        room, refusal = pair.room(total, now)
         if refusal is not None:
-            return self._stopped(binding, refusal, now)
+            others = self._stopped(binding, refusal, now)
+            count = room // size
+            total = count * size
+            if not count or refusal is Refusal.EXPIRED:
+                return 0, None, others
         binding.heard = now
         self._bindings.move_to_end(binding.id)
         peer = pair.sides[1 - binding.side]
         if peer is None or now - peer.heard > self._rules.idle:
-            self.outcomes["no_peer"] += 1
-            return []
-        pair.used += size
-        pair.speed.left -= size
-        for person in pair.people:
-            person.speed.left -= size
-            person.volume.left -= size
-        self.outcomes["forwarded"] += 1
-        self.forwarded_bytes += size
-        return [(b"\xed" + peer.id + datagram[relay.HEADER_SIZE :], peer.place)]
-
-    def _over(self, pair: Pair, size: int, now: float) -> Refusal | None:
-        """Say which budget these bytes would be too much for."""
-        if now >= pair.ticket.expires:
-            return Refusal.EXPIRED
-        if pair.used + size > pair.ticket.budget:
-            return Refusal.TICKET_BUDGET
-        asker, other = pair.people
-        if asker.volume.fill(now) < size or other.volume.fill(now) < size:
-            return Refusal.PERSON_BUDGET
-        if pair.speed.fill(now) < size or asker.speed.fill(now) < size or other.speed.fill(now) < size:
-            return Refusal.TOO_FAST
-        return None
+            self.outcomes["no_peer"] += count
+            return 0, None, others
+        pair.use(total)
+        self.outcomes["forwarded"] += count
+        self.forwarded_bytes += total
+        for at in range(1, total, size):
+            batch[at : at + relay.BINDING_SIZE] = peer.id
+        return total, peer.place, others
 
     def _stopped(self, binding: Binding, refusal: Refusal, now: float) -> list[Out]:
         """Say that a datagram was not forwarded, once a second; with its ticket a binding ends."""

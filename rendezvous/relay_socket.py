@@ -4,22 +4,22 @@ Owns which socket a datagram came in by, so that what is forwarded leaves from t
 receiver knows, and how often one address may begin a binding.
 """
 
-import logging
 import socket
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rendezvous.contract import relay
 from rendezvous.proxies import network_of
-from rendezvous.relay import Place, Relay
+from rendezvous.relay import Out, Place, Relay
 from rendezvous.throttle import Throttle
-from rendezvous.udp import Ancillary, send
+from rendezvous.udp import Ancillary, same_source, send, send_batch
 
 _ANCILLARY_HEAD: Final = struct.Struct("=ii")
-
-log = logging.getLogger(__name__)
+_BINDING: Final = (relay.Kind.BIND, relay.Kind.PROOF)
+_KNOWN: Final = 10_000
+"""Places that are found again fast; a flood of others makes it begin anew."""
 
 
 class RelaySockets:
@@ -29,19 +29,69 @@ class RelaySockets:
         self._relay, self._sockets = made, list(sockets)
         self._doors = {id(sock): number for number, sock in enumerate(self._sockets)}
         self._throttle = Throttle()
+        self._places: dict[tuple[object, ...], Place] = {}
+        self._ways: dict[Place, Way] = {}
 
-    def take(self, sock: socket.socket, datagram: bytes, address: tuple[Any, ...], source: Ancillary) -> None:
-        """Take one datagram of the relay's; `source` makes a reply leave from where it came to."""
-        if datagram[0] in (relay.Kind.BIND, relay.Kind.PROOF) and not self._throttle.take(network_of(address[0])):
-            self._relay.outcomes["throttled"] += 1
+    def take(
+        self, sock: socket.socket, batch: memoryview, size: int, address: tuple[Any, ...], ancillary: Ancillary
+    ) -> None:
+        """Take datagrams of the relay's, as `udp.Forward` has them."""
+        place, now = self._place(sock, address, ancillary), time.time()
+        if batch[0] == relay.Kind.DATA and _are_alike(batch, size):
+            used, to, others = self._relay.forward(batch, size, place, now)
+            if to is not None:
+                way = self._way(to)
+                send_batch(way.sock, batch[:used], size, way.address, way.source)
+            self._send(others)
             return
-        scope = address[3] if len(address) == 4 else 0
-        local = b"".join(_ANCILLARY_HEAD.pack(level, kind) + data for level, kind, data in source)
-        place = Place(address[0], address[1], scope, self._doors[id(sock)], local)
-        for out, to in self._relay.receive(datagram, place, time.time()):
-            leaves_by = self._sockets[to.door]
-            there = (to.host, to.port) if leaves_by.family == socket.AF_INET else (to.host, to.port, 0, to.scope)
-            send(leaves_by, out, there, _source(to.local))
+        for at in range(0, len(batch), size):
+            datagram = bytes(batch[at : at + size])
+            if datagram[0] in _BINDING and not self._throttle.take(network_of(place.host)):
+                self._relay.outcomes["throttled"] += 1
+            else:
+                self._send(self._relay.receive(datagram, place, now))
+
+    def _send(self, outs: list[Out]) -> None:
+        for datagram, to in outs:
+            way = self._way(to)
+            send(way.sock, datagram, way.address, way.source)
+
+    def _place(self, sock: socket.socket, address: tuple[Any, ...], ancillary: Ancillary) -> Place:
+        """Return where a datagram came from, found again fast."""
+        key = (id(sock), address, *ancillary)
+        place = self._places.get(key)
+        if place is None:
+            local = b"".join(_ANCILLARY_HEAD.pack(level, kind) + data for level, kind, data in same_source(ancillary))
+            place = Place(address[0], address[1], address[3] if len(address) == 4 else 0, self._doors[id(sock)], local)
+            if len(self._places) >= _KNOWN:
+                self._places.clear()
+            self._places[key] = place
+        return place
+
+    def _way(self, to: Place) -> "Way":
+        """Return how a place is reached, found again fast."""
+        way = self._ways.get(to)
+        if way is None:
+            sock = self._sockets[to.door]
+            address = (to.host, to.port) if sock.family == socket.AF_INET else (to.host, to.port, 0, to.scope)
+            if len(self._ways) >= _KNOWN:
+                self._ways.clear()
+            way = self._ways[to] = Way(sock, address, _source(to.local))
+        return way
+
+
+class Way(NamedTuple):
+    """How a place is reached."""
+
+    sock: socket.socket
+    address: tuple[Any, ...]
+    source: Ancillary
+
+
+def _are_alike(batch: memoryview, size: int) -> bool:
+    """Tell whether all datagrams of a batch are of one binding."""
+    head = batch[: relay.HEADER_SIZE]
+    return all(batch[at : at + relay.HEADER_SIZE] == head for at in range(size, len(batch), size))
 
 
 def _source(local: bytes) -> Ancillary:

@@ -13,6 +13,7 @@ import logging
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,13 +23,25 @@ from rendezvous.stun import Reply
 
 Answer = Callable[[bytes, str, int], Reply | None]
 Ancillary = list[tuple[int, int, bytes]]
-Forward = Callable[[socket.socket, bytes, tuple[Any, ...], Ancillary], None]
+Forward = Callable[[socket.socket, memoryview, int, tuple[Any, ...], Ancillary], None]
+"""Takes a socket, datagrams that lie back to back in it, the size of each but the last, where they came from, and what
+came with them. The buffer is good until it returns, and may be written to.
+"""
 
 _TURN: Final = 64
 """Datagrams answered before others get their turn: a busy socket never waits, so it would never
 yield by itself.
 """
+_TURN_BYTES: Final = 262_144
+"""Likewise."""
 _LARGEST: Final = 2048
+_BUFFER: Final = 65_536
+_RECEIVE_BUFFER: Final = 4 << 20
+_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+"""Linux's numbers, which Python does not name."""
+_NO_SEGMENTS: Final = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 _NOT_HERE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 """Linux's number: Python names it from 3.14 on."""
@@ -72,6 +85,11 @@ def bind(host: str, port: int) -> list[socket.socket]:
 def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # an older kernel: one by one
+                sock.setsockopt(_UDP, _UDP_GRO, 1)
         with contextlib.suppress(OSError):  # a system without it answers from where it likes
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -90,10 +108,12 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forw
     """Answer datagrams until the socket is closed; `other` is the socket of the second port, from
     which replies leave that ask for it. What has a first byte of the relay's goes to `forward`.
     """
+    buffer = memoryview(bytearray(_BUFFER))
     while True:
+        taken = 0
         for _ in range(_TURN):
             try:
-                datagram, ancillary, flags, address = sock.recvmsg(_LARGEST, _ANCILLARY)
+                count, ancillary, _, address = sock.recvmsg_into([buffer], _ANCILLARY)
             except BlockingIOError:
                 if not _wait(sock):
                     return
@@ -104,15 +124,42 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forw
                 if sock.fileno() < 0:
                     return
                 raise
-            if forward is not None and datagram and datagram[0] in FIRST_BYTES:
-                if not flags & socket.MSG_TRUNC:
-                    forward(sock, datagram, address, _same_source(ancillary))
-                continue
-            reply = None if flags & socket.MSG_TRUNC else answer(datagram, address[0], address[1])
-            leaves_by = other if reply is not None and reply.from_second_port else sock
-            if reply is not None and leaves_by is not None:
-                send(leaves_by, reply.datagram, address, _same_source(ancillary))
+            local, size = _read(ancillary, count)
+            if forward is not None and _are_relayed(buffer, count, size):
+                forward(sock, buffer[:count], size, address, local)
+            else:
+                for at in range(0, count, max(1, size)):
+                    datagram = bytes(buffer[at : min(at + size, count)])
+                    _answer(sock, other, answer, forward, datagram, address, local)
+            taken += count
+            if taken >= _TURN_BYTES:
+                break
         time.sleep(0)
+
+
+def _are_relayed(buffer: memoryview, count: int, size: int) -> bool:
+    """Tell whether all datagrams of a batch are the relay's."""
+    return count > 0 and all(buffer[at] in FIRST_BYTES for at in range(0, count, size))
+
+
+def _answer(
+    sock: socket.socket,
+    other: socket.socket | None,
+    answer: Answer,
+    forward: Forward | None,
+    datagram: bytes,
+    address: tuple[Any, ...],
+    local: Ancillary,
+) -> None:
+    if len(datagram) > _LARGEST:
+        return
+    if forward is not None and datagram[0] in FIRST_BYTES:
+        forward(sock, memoryview(bytearray(datagram)), len(datagram), address, local)
+        return
+    reply = answer(datagram, address[0], address[1])
+    leaves_by = other if reply is not None and reply.from_second_port else sock
+    if reply is not None and leaves_by is not None:
+        send(leaves_by, reply.datagram, address, same_source(local))
 
 
 def _wait(sock: socket.socket) -> bool:
@@ -124,7 +171,16 @@ def _wait(sock: socket.socket) -> bool:
     return sock.fileno() >= 0
 
 
-def _same_source(ancillary: Ancillary) -> Ancillary:
+def _read(ancillary: Ancillary, count: int) -> tuple[Ancillary, int]:
+    """Return what says where a batch came in, and the size of each of its datagrams, the last excepted."""
+    for index, (level, kind, data) in enumerate(ancillary):
+        if (level, kind) == (_UDP, _UDP_GRO):
+            size = int.from_bytes(data[:4], sys.byteorder)
+            return ancillary[:index] + ancillary[index + 1 :], size if 0 < size <= count else count
+    return ancillary, count
+
+
+def same_source(ancillary: Ancillary) -> Ancillary:
     """Return what makes a reply leave from the address that the datagram came to."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) == _PKTINFO4.size:
@@ -135,9 +191,24 @@ def _same_source(ancillary: Ancillary) -> Ancillary:
     return []
 
 
-def send(sock: socket.socket, datagram: bytes, address: tuple[Any, ...], source: Ancillary) -> None:
+def send(sock: socket.socket, datagram: bytes | memoryview, address: tuple[Any, ...], source: Ancillary) -> None:
     """Send one datagram; what the network refuses is lost, as any datagram may be."""
     try:
         sock.sendmsg([datagram], source, 0, address)
     except OSError as error:
         log.debug("no answer was sent: %s", error)
+
+
+def send_batch(sock: socket.socket, batch: memoryview, size: int, address: tuple[Any, ...], source: Ancillary) -> None:
+    """Send datagrams that lie back to back, each of `size` bytes but the last, with one call where the kernel can."""
+    if len(batch) <= size:
+        return send(sock, batch, address, source)
+    try:
+        sock.sendmsg([batch], [*source, (_UDP, _UDP_SEGMENT, struct.pack("=H", size))], 0, address)
+    except OSError as error:
+        if error.errno not in _NO_SEGMENTS:
+            log.debug("a batch was not sent: %s", error)
+            return None
+        for at in range(0, len(batch), size):
+            send(sock, batch[at : at + size], address, source)
+    return None
