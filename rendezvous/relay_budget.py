@@ -56,10 +56,12 @@ class Bucket:
 
     def fill(self, now: float) -> float:
         """Return what there is now."""
+        left = self.left
         if now > self._at:
-            self.left = min(self._burst, self.left + (now - self._at) * self._rate)
+            left += (now - self._at) * self._rate
+            self.left = left = left if left < self._burst else self._burst
         self._at = now
-        return self.left
+        return left
 
 
 class Person:

@@ -17,7 +17,8 @@ from rendezvous.throttle import Throttle
 from rendezvous.udp import Ancillary, same_source, send, send_batch
 
 _ANCILLARY_HEAD: Final = struct.Struct("=ii")
-_BINDING: Final = (relay.Kind.BIND, relay.Kind.PROOF)
+_DATA: Final = int(relay.Kind.DATA)
+_BINDING: Final = (int(relay.Kind.BIND), int(relay.Kind.PROOF))
 _KNOWN: Final = 10_000
 """Places that are found again fast; a flood of others makes it begin anew."""
 
@@ -37,7 +38,7 @@ class RelaySockets:
     ) -> None:
         """Take datagrams of the relay's, as `udp.Forward` has them."""
         place, now = self._place(sock, address, ancillary), time.time()
-        if batch[0] == relay.Kind.DATA and _are_alike(batch, size):
+        if batch[0] == _DATA and _are_alike(batch, size):
             used, to, others = self._relay.forward(batch, size, place, now)
             if to is not None:
                 way = self._way(to)
@@ -90,6 +91,8 @@ class Way(NamedTuple):
 
 def _are_alike(batch: memoryview, size: int) -> bool:
     """Tell whether all datagrams of a batch are of one binding."""
+    if len(batch) <= size:
+        return True
     head = batch[: relay.HEADER_SIZE]
     return all(batch[at : at + relay.HEADER_SIZE] == head for at in range(size, len(batch), size))
 

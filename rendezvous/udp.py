@@ -139,7 +139,9 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forw
 
 def _are_relayed(buffer: memoryview, count: int, size: int) -> bool:
     """Tell whether all datagrams of a batch are the relay's."""
-    return count > 0 and all(buffer[at] in FIRST_BYTES for at in range(0, count, size))
+    if count <= size:
+        return count > 0 and buffer[0] in FIRST_BYTES
+    return all(buffer[at] in FIRST_BYTES for at in range(0, count, size))
 
 
 def _answer(

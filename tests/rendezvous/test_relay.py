@@ -361,3 +361,34 @@ def test_a_flood_of_binds_from_forged_addresses_takes_no_memory_and_is_answered_
         ((reply, _),) = bench.send(bind, MALLORY._replace(port=port))
         assert len(reply) < len(bind)
     assert bench.relay.kept == 0
+
+
+def batch_of(binding: bytes, *sizes: int) -> memoryview:
+    return memoryview(bytearray(b"".join(data(binding, size) for size in sizes)))
+
+
+def test_a_batch_is_forwarded_as_its_datagrams_would_be() -> None:
+    bench = Bench()
+    mine, theirs = pair(bench)
+    batch = batch_of(mine, 1200, 1200, 700)
+    used, to, others = bench.relay.forward(batch, 1209, ALICE, bench.now)
+    assert (used, to, others) == (len(batch), BOB, [])
+    assert bytes(batch) == bytes(batch_of(theirs, 1200, 1200, 700))
+    assert bench.relay.outcomes["forwarded"] == 3
+    for wrong in (batch_of(mine, 1200, 0), batch_of(mine, 1453)):
+        assert (
+            bench.relay.forward(wrong, min(len(wrong), 1209 if len(wrong) < 1462 else 1462), ALICE, bench.now)[1]
+            is None
+        )
+    assert bench.relay.forward(batch_of(mine, 100), 109, MALLORY, bench.now) == (0, None, [])
+
+
+def test_of_a_batch_as_many_are_forwarded_as_there_is_room_for() -> None:
+    bench = Bench()
+    mine, theirs = pair(bench, budget=3000)
+    batch = batch_of(mine, 1200, 1200, 1200, 50)
+    used, to, others = bench.relay.forward(batch, 1209, ALICE, bench.now)
+    assert (used, to) == (2 * 1209, BOB)
+    assert bytes(batch[:used]) == bytes(batch_of(theirs, 1200, 1200))
+    assert others == [(relay.Refused(mine, Refusal.TICKET_BUDGET).encode(), ALICE)]
+    assert bench.relay.forward(batch_of(mine, 1200), 1209, ALICE, bench.now) == (0, None, [])

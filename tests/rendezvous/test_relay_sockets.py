@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,3 +100,18 @@ def the_word_of(folder: Path, *flags: str) -> str:
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)
+
+
+def test_batches_as_agents_send_them_are_forwarded_whatever_is_mixed_into_them(rendezvous: Rendezvous) -> None:
+    made = tickets(rendezvous)
+    with side(rendezvous) as first, side(rendezvous) as second:
+        mine, theirs = (bind(sock, *one).binding for sock, one in zip((first, second), made, strict=True))
+        same = [relay.Data(mine, bytes([number]) * 1200).encode() for number in range(20)]
+        stunned = stun.encode(stun.Message(stun.BINDING_REQUEST, bytes(12), ((0x8022, bytes(1173)),)))
+        mixed = [same[0], relay.Data(bytes(8), bytes(1200)).encode(), same[1], stunned.ljust(1209), same[2]]
+        for batch in (same, mixed):
+            segments = [(17, 103, struct.pack("=H", 1209))] if sys.platform == "linux" else []
+            for piece in [b"".join(batch)] if segments else batch:
+                first.sendmsg([piece], segments)
+        wanted = [relay.Data(theirs, bytes([number]) * 1200).encode() for number in (*range(20), 0, 1, 2)]
+        assert [second.recv(2048) for _ in wanted] == wanted
