@@ -60,6 +60,7 @@ class Recovery:
         self._runs: list[Run] = []  # in flight, rising
         self._left: list[Run] = []  # likewise, on the path before this one
         self._left_until = 0.0
+        self._unproven = False  # nothing has been acknowledged since we moved
         self._largest_acked = -1
         self._threshold = PACKET_THRESHOLD
         self._recently_lost = Ranges()
@@ -125,7 +126,7 @@ class Recovery:
             self._largest_acked = largest
             if largest == ack.ranges[0][1] - 1:  # the delay is that of the highest
                 rtt = self._sample(max(now - newest.time, 1e-6), ack.delay)
-        self.timeouts = 0
+        timeouts, self.timeouts = self.timeouts, 0
         for run in acked:
             self.in_flight -= run.count * run.size
             run.content.arrived(run.first - run.base, run.count)
@@ -134,6 +135,10 @@ class Recovery:
         self.controller.on_ack(now, amounts, lost, self.in_flight, rtt, self.min_rtt)
         if persistent:
             self.controller.on_persistent_congestion(now)
+        if self._unproven:
+            self._unproven = False
+            if timeouts:  # what was sent first came before the path was there: it says nothing of how fast that is
+                self.controller.on_path_change(now)
 
     # --- another path ---
 
@@ -147,6 +152,7 @@ class Recovery:
         self._left, self._left_until = self._runs, now + self._probe_timeout()
         self._runs, self.in_flight, self._loss_time = [], 0, None
         self.timeouts = self.probes = 0
+        self._unproven = True
         if dead:
             self._give_up_left()
         if rtt is not None:

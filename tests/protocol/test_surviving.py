@@ -178,3 +178,15 @@ def test_a_silent_mapping_is_kept_alive_and_the_pauses_grow_to_what_the_nat_live
     assert len(meeting.changes(meeting.alice)) == changes
     pings = [sent for sent in meeting.net.sent if sent.destination[0].startswith("203.")]
     assert len(pings) < 2 * 1200 / 15
+
+
+def test_a_relay_that_is_not_there_at_once_either_is_used_at_full_speed_as_soon_as_it_is() -> None:
+    meeting = Transfer(PORT_RESTRICTED, PORT_RESTRICTED)
+    meeting.sides[0].nats[0].flush()
+    for link in meeting.relayed:
+        link.blackout(meeting.net.now, 0.6)
+    meeting.run(1.6)
+    before = meeting.verified()
+    meeting.run(0.5)
+    assert (meeting.verified() - before) * 65_536 > 0.7 * RATE * 0.5
+    meeting.finish(10)
