@@ -346,8 +346,8 @@ class Directory:
                     for person in self._belief.people(live.call("watch", {"names": watched}).get("people")):
                         tell(self._on_presence, person)
                 if time.monotonic() >= next_beat or reach != self._reach:
-                    reach = self._reach
-                    live.call("heartbeat", {"reach": reach} if reach else {})
+                    told, reach = reach, self._reach
+                    live.call("heartbeat", {"reach": reach} if reach != told else {})
                     next_beat = time.monotonic() + HEARTBEAT
                     self._tell_signed_up()
             except Refused as refused:
