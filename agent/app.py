@@ -4,16 +4,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.datafolder import DataFolder
 from agent.directory import Directory
 from agent.doctor import Doctor, Here
 from agent.entries import Entries
-from agent.forecast import NOTHING_TOLD
 from agent.gifts import Gifts
 from agent.happenings import Happenings
-from agent.history import History
+from agent.history import History, never
 from agent.identity import Identity
 from agent.invite import read_invite
 from agent.ledger import Ledger
@@ -27,6 +26,7 @@ from agent.ports import PeerSockets
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
 from agent.protocol.front import Front
+from agent.reach import Reachability
 from agent.settings import Settings
 from agent.text_link import TextLink
 from agent.view import StateView
@@ -50,6 +50,7 @@ class Agent:
     _text_link: TextLink
     _pictures: Pictures
     _view: StateView
+    _reach: Reachability
     _stopping: bool = False
 
     def start(self) -> None:
@@ -67,6 +68,7 @@ class Agent:
         self._stopping = True
         self._pictures.stop()
         self._node.stop()
+        self._reach.stop()
         self._text_link.stop()
         self._directory.stop()
         self._library.close()
@@ -116,10 +118,27 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         on_presence=lambda person: late[0](person),
         on_status=lambda status, message: late[1](status, message),
         on_evidence=lambda evidence: late[2](evidence),
+        on_ticket=lambda ticket: reach.handed(ticket),
         visibility=history.setting("visibility", "listed"),
+        direct=settings.direct,
     )
-    here = Here(NOTHING_TOLD, port=sockets.port)
-    doctor = Doctor(core, list, lambda: replace(here, rendezvous=view.is_up), lambda: node.now())
+    core.direct = settings.direct
+    front = Front(core, os.urandom)
+    reach = Reachability(
+        core,
+        front,
+        directory,
+        sockets.port,
+        settings.no_candidates,
+        welcome=lambda key: not history.setting(never(key)),
+        on_change=lambda: view.publish(),
+    )
+    doctor = Doctor(
+        core,
+        front.relays,
+        lambda: Here(reach.reach, reach.candidates, tuple(reach.stun), view.is_up, reach.relay, sockets.port),
+        lambda: node.now(),
+    )
     people = People(
         directory,
         history,
@@ -138,11 +157,26 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     view = StateView(core, people, entries, library, history, ledger, identity.key, values, publish)
     gifts = Gifts(library)
     happenings = Happenings(core, people, entries, gifts, history, publish)
-    node = Node(Front(core, os.urandom), sockets.udp, happenings.on_event)
+    node = Node(front, sockets.udp, happenings.on_event, elsewhere=reach.elsewhere)
+    reach.attach(node)
     pictures = Pictures(core, node, library, entries, publish)
     text_link = TextLink(sockets.tcp)
-    happenings.attach(node, pictures, text_link)
-    exchange = Member(core, node, directory, people, entries, library, gifts, pictures, history, view, sockets.port)
+    happenings.attach(node, pictures, text_link, reach)
+    exchange = Member(
+        core,
+        node,
+        directory,
+        people,
+        entries,
+        library,
+        gifts,
+        pictures,
+        history,
+        view,
+        reach,
+        sockets.port,
+        settings.direct,
+    )
     view.code_required = lambda: directory.code_required
     view.network = doctor.mine
     exchange.join(ledger, identity.key, settings.invite, doctor)
@@ -164,7 +198,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
             open_later(exchange)
 
     late += [on_presence, on_status, view.found]
-    return Agent(exchange, settings, history, ledger, library, directory, node, text_link, pictures, view)
+    return Agent(exchange, settings, history, ledger, library, directory, node, text_link, pictures, view, reach)
 
 
 def _rendezvous(settings: Settings, history: History) -> str:

@@ -21,8 +21,10 @@ from agent.pictures import Pictures
 from agent.protocol.card import Card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
+from agent.protocol.packet import Address
 from agent.protocol.request import Kind, Verb
 from agent.quotes import checked_quote
+from agent.reach import Reachability
 from agent.view import DEFAULT_LIFETIME, StateView
 from rendezvous.contract.identity import fingerprint as fingerprint_of
 from rendezvous.contract.names import canonical
@@ -49,11 +51,14 @@ class Exchange:
         pictures: Pictures,
         history: History,
         view: StateView,
+        reach: Reachability,
         peer_port: int,
+        direct: bool,
     ) -> None:
         self._core, self._node, self._directory, self._people = core, node, directory, people
         self._entries, self._library, self._gifts, self._pictures = entries, library, gifts, pictures
-        self._history, self._view, self._peer_port = history, view, peer_port
+        self._history, self._view, self._reach = history, view, reach
+        self._peer_port, self._direct = peer_port, direct
 
     # --- me ---
 
@@ -76,6 +81,7 @@ class Exchange:
             self._history.set_setting("name", name)
             self._core.name = name
         self._people.watch()
+        self._reach.begin()
         self._view.publish()
 
     def get_state(self) -> Answer:
@@ -101,6 +107,7 @@ class Exchange:
         with contextlib.suppress(UsageError):
             _, addresses = self._people.reach(contact)
             self._core.meet(contact.key, addresses)
+            self._reach.approach_later(contact.name, contact.key)
             self._node.wake()
 
     def went_offline(self, name: str) -> None:
@@ -137,10 +144,10 @@ class Exchange:
             raise UsageError("unreachable", f"{person.name} has signed up without a key: nobody can reach them safely.")
         self._history.set_setting(never(person.key), False)  # who asks may be asked
         card = Card(person.name, person.key, person.box_key, person.box_signature)
-        online = person.online or self._core.in_session(person.key)
-        if person.host and person.port:
-            self._core.meet(person.key, [(person.host, person.port)])
-        return self._ask(Kind.CONNECTION, card, online, wish, lifetime, None)
+        chosen = self._direct and person.direct  # by both: else strangers meet at the relay, and see no address
+        addresses = [(person.host, person.port)] if chosen and person.host and person.port else []
+        why_not = self._approach(card, person.online, addresses)
+        return self._ask(Kind.CONNECTION, card, why_not, wish, lifetime, None)
 
     def disconnect_from(self, *, peer: str) -> Answer:
         """End the connection with someone."""
@@ -305,21 +312,34 @@ class Exchange:
         self._need_name()
         wish, lifetime = _checked(wish, lifetime)
         contact = self._people.contact(peer)
-        online, addresses = self._people.reach(contact)
-        self._core.meet(contact.key, addresses)
         card = card_of(contact)
-        online = online or self._core.in_session(contact.key)
-        return self._ask(kind, card, online, wish, lifetime, offer)
+        why_not = self._approach(card, *self._people.reach(contact))
+        return self._ask(kind, card, why_not, wish, lifetime, offer)
+
+    def _approach(self, card: Card, online: bool, addresses: list[Address]) -> str:
+        """Prepare for asking somebody, whom the relay reaches, or an address; return why that is in vain, if it is."""
+        if self._core.in_session(card.key):
+            return ""
+        if not online:
+            return f"{card.name} is not online."
+        self._core.meet(card.key, addresses)
+        if addresses:
+            self._reach.approach_later(card.name, card.key)
+            return ""
+        try:
+            self._reach.approach(card.name, card.key)
+        except UsageError as error:
+            return error.message
+        return ""
 
     def _ask(
-        self, kind: Kind, card: Card, online: bool, wish: str, lifetime: int, offer: tuple[str, Any] | None
+        self, kind: Kind, card: Card, why_not: str, wish: str, lifetime: int, offer: tuple[str, Any] | None
     ) -> Answer:
         id = secrets.token_bytes(16)
         request, verb = id.hex(), "ask" if offer is None else "offer"
-        if not online:
-            reason = f"{card.name} is not online."
+        if why_not:
             self._entries.add(
-                request, kind.value, verb, "out", card.name, wish, lifetime, phase="unreachable", reason=reason
+                request, kind.value, verb, "out", card.name, wish, lifetime, phase="unreachable", reason=why_not
             )
             return {"request": request}
         gift, value = self._gifts.offered(request, *offer) if offer is not None else (None, {})

@@ -19,8 +19,10 @@ from agent.protocol import events as e
 from agent.protocol.book import QuoteGift
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
+from agent.protocol.reach_events import ReachEvent, Reflexive, RelayBound, RelayLost, TicketNeeded
 from agent.protocol.request import Phase
 from agent.quotes import checked_quote
+from agent.reach import Reachability
 from agent.text_link import TextLink
 
 Publish = Callable[[str, object], None]
@@ -46,12 +48,13 @@ class Happenings:
         self._node: Node
         self._pictures: Pictures
         self._text_link: TextLink
+        self._reach: Reachability
 
-    def attach(self, node: Node, pictures: Pictures, text_link: TextLink) -> None:
-        """Say who pumps and who fetches; before the node starts."""
-        self._node, self._pictures, self._text_link = node, pictures, text_link
+    def attach(self, node: Node, pictures: Pictures, text_link: TextLink, reach: Reachability) -> None:
+        """Say who pumps and who fetches, and who knows of ways; before the node starts."""
+        self._node, self._pictures, self._text_link, self._reach = node, pictures, text_link, reach
 
-    def on_event(self, event: e.Event) -> None:
+    def on_event(self, event: e.Event | ReachEvent) -> None:
         """Act on one event of the core; whatever goes wrong with one, the next ones still count."""
         try:
             self._act_on(event)
@@ -61,7 +64,7 @@ class Happenings:
             _log.error("A fault in the agent, with %s: %s: %s", type(event).__name__, type(error).__name__, error)
             _log.debug("It was raised here.", exc_info=error)
 
-    def _act_on(self, event: e.Event) -> None:
+    def _act_on(self, event: e.Event | ReachEvent) -> None:
         match event:
             case e.RequestMade():
                 self._made(event)
@@ -78,7 +81,10 @@ class Happenings:
             case e.SessionOpened(peer, address, counter):
                 self._people.session_opened(peer, address, counter)
                 self._people.way_changed(peer.key)
-            case e.SessionClosed(peer) | e.PathChanged(peer):
+            case e.PathChanged(peer, _, address):
+                self._people.reached(peer, address)
+                self._people.way_changed(peer.key)
+            case e.SessionClosed(peer):
                 self._people.way_changed(peer.key)
             case e.StatementTold(peer, statement):
                 self._people.statement_told(peer, statement)
@@ -90,6 +96,8 @@ class Happenings:
                     self._people.disconnected(contact.name)
                     message = f"{contact.name} ended the connection."
                     self._publish("notice", {"level": "info", "code": "disconnected", "message": message})
+            case Reflexive() | RelayBound() | RelayLost() | TicketNeeded():
+                self._reach.on_event(event)
 
     # --- requests ---
 
@@ -145,6 +153,8 @@ class Happenings:
         request, phase = event.request.hex(), event.phase
         reason = event.reason or _DEFAULT_REASON.get(phase.value, "")
         entry = self._entries.open(request)
+        if phase is Phase.UNREACHABLE and entry is not None and entry["phase"] == "waiting":
+            reason = f"{reason} {self._reach.trouble_with(entry['peer'])}".strip()
         if phase is Phase.DONE and entry is not None and "image" in entry:
             image = entry["image"]
             entry["image"] = image | {"url": f"/media/{image['sha256']}"}

@@ -15,12 +15,14 @@ from typing import Any, Final
 
 from agent.database import DamagedDatabase, Database
 from agent.protocol.errors import UsageError
+from agent.protocol.packet import Address
 
 DamagedHistory = DamagedDatabase
 """Raised by `History(path)`: the file is left as it is, and the message says what to do."""
 
 FINAL_PHASES: Final = frozenset(("done", "rejected", "expired", "cancelled", "unreachable", "failed"))
 MAX_PAGE: Final = 200
+MOST_ADDRESSES: Final = 4
 
 _STEPS: Final = (
     """
@@ -43,6 +45,7 @@ _STEPS: Final = (
     ALTER TABLE contacts ADD COLUMN other_key BLOB;
     ALTER TABLE contacts ADD COLUMN other_refused INTEGER NOT NULL DEFAULT 0
     """,
+    "ALTER TABLE contacts ADD COLUMN addresses TEXT NOT NULL DEFAULT '[]'",
 )
 
 
@@ -52,6 +55,7 @@ class Contact:
 
     `verified`: both people have compared the key. `other_key` is what the rendezvous says in place of the pinned one,
     where it does: nothing is asked of them until the person decides; `other_refused`: the pinned one was kept.
+    `addresses`: where their agent was reached without a relay, the last one first.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Contact:
     verified: bool
     other_key: bytes | None
     other_refused: bool
+    addresses: tuple[Address, ...] = ()
 
 
 class History:
@@ -186,7 +191,8 @@ class History:
         with self._db.change(durable=True) as db:
             db.execute(
                 "UPDATE contacts SET key = ?, box_key = ?, box_signature = ?, connected = 0, last_seen = NULL,"
-                " handshake_counter = -1, verified = 0, other_key = NULL, other_refused = 0 WHERE name = ?",
+                " handshake_counter = -1, verified = 0, other_key = NULL, other_refused = 0, addresses = '[]'"
+                " WHERE name = ?",
                 (key, box_key, box_signature, name),
             )
 
@@ -206,9 +212,18 @@ class History:
             db.execute("UPDATE contacts SET verified = ? WHERE name = ?", (verified, name))
 
     def set_connected(self, name: str, connected: bool) -> None:
-        """Note that a person is connected or no longer so; the pin stays."""
+        """Note that a person is connected or no longer so; the pin stays, and where they were is forgotten."""
         with self._db.change() as db:
-            db.execute("UPDATE contacts SET connected = ? WHERE name = ?", (connected, name))
+            db.execute("UPDATE contacts SET connected = ?, addresses = '[]' WHERE name = ?", (connected, name))
+
+    def reached(self, name: str, address: Address) -> None:
+        """Note that a connected person's agent was reached at this address; the last few are kept."""
+        known = self.contact(name)
+        if known is None or not known.connected or known.addresses[:1] == (address,):
+            return
+        addresses = [address, *(other for other in known.addresses if other != address)][:MOST_ADDRESSES]
+        with self._db.change() as db:
+            db.execute("UPDATE contacts SET addresses = ? WHERE name = ?", (_dump(addresses), name))
 
     def seen(self, name: str, now: float) -> None:
         """Note that a person was there at this time."""
@@ -263,7 +278,8 @@ def never(key: bytes) -> str:
 
 def _contact(row: sqlite3.Row) -> Contact:
     flags = {name: bool(row[name]) for name in ("connected", "verified", "other_refused")}
-    return Contact(**{**dict(row), **flags})
+    addresses = tuple((host, port) for host, port in json.loads(row["addresses"]))
+    return Contact(**{**dict(row), **flags, "addresses": addresses})
 
 
 def _dump(value: Any) -> str:

@@ -22,6 +22,7 @@ from agent.person import Person
 from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.packet import Address
+from agent.protocol.ranking import relayed
 from agent.words import digits, words
 from rendezvous.contract.identity import fingerprint
 from rendezvous.contract.presence import LOOK_SIZE, looker
@@ -56,7 +57,6 @@ class People:
         self._asked: dict[str, bytes] = {}  # strangers asked since the start, who must find us
         self._told: set[bytes] = set()  # peers who have told what is stated about us
         self._seen: dict[str, Person] = {}  # the directory's last word on contacts
-        self._direct: dict[bytes, Address] = {}  # where a session last was
 
     # --- looking ---
 
@@ -108,11 +108,12 @@ class People:
         return _there(contact.name, contact.key, self._seen.get(contact.name))
 
     def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
-        """Return whether a contact is believed to be online, and where: the directory's word, or the last session's.
+        """Return whether a contact is believed to be online, and where they were reached without a relay before.
 
-        UsageError `key_changed` where a decision about their key is due.
+        While the directory is away, whoever was reached before may still be. UsageError `key_changed` where a decision
+        about their key is due.
         """
-        addresses = [self._direct[contact.key]] if contact.key in self._direct else []
+        addresses = list(contact.addresses)
         try:
             person = self.look_up(contact.name)
         except UsageError as error:
@@ -121,8 +122,8 @@ class People:
             if contact.other_key is not None:
                 self._history.check_pin(contact.name, contact.other_key)
             return bool(addresses), addresses
-        if person.host and person.port and (person.host, person.port) not in addresses:
-            addresses.insert(0, (person.host, person.port))
+        if person.direct and person.host and person.port and (person.host, person.port) not in addresses:
+            addresses.append((person.host, person.port))
         return person.online, addresses
 
     # --- learning ---
@@ -150,15 +151,21 @@ class People:
         """Note where and when a contact was there, and which handshake it was; tell them what is stated about them."""
         self._told.discard(card.key)
         contact = self.by_key(card.key)
-        self._direct[card.key] = address
         if contact is not None:
             self._history.seen(contact.name, time.time())
+            self.reached(card, address)
             if counter is not None:
                 self._history.take_handshake_counter(contact.name, counter)
         server = self._ledger.server(self._directory.url)
         statement = None if server is None else self._ledger.newest(server, contact.name if contact else card.name)
         if statement is not None:
             self._say(card.key, json.dumps(statement.as_json(), ensure_ascii=False, separators=(",", ":")).encode())
+
+    def reached(self, card: Card, address: Address) -> None:
+        """Note where a contact was reached; a binding at a relay is no place."""
+        contact = self.by_key(card.key)
+        if contact is not None and not relayed(address):
+            self._history.reached(contact.name, address)
 
     def statement_told(self, card: Card, statement: bytes) -> None:
         """Compare what a peer was told about us with what we were told; once in a session."""
@@ -174,12 +181,8 @@ class People:
 
     def presence(self, person: Person) -> None:
         """Take the directory's news of someone who is watched."""
-        contact = self._note(person)
-        if contact is None:
-            return
-        if not person.online:
-            self._direct.pop(contact.key, None)
-        self._tell(person.name)
+        if self._note(person) is not None:
+            self._tell(person.name)
 
     def watch(self) -> None:
         """Ask the directory for news of all contacts, and let it know who may find us."""
@@ -267,7 +270,6 @@ class People:
             raise UsageError("key_changed", f"This is not the key that the rendezvous gives for {name}: look again.")
         if person.key is None or person.box_key is None or person.box_signature is None:
             raise UsageError("unreachable", f"{name} has signed up without a key: nobody can reach them safely.")
-        self._direct.pop(contact.key, None)
         self._history.replace_pin(name, person.key, person.box_key, person.box_signature)
         self._tell(name)
 

@@ -1,6 +1,5 @@
 """Pictures on their way: the files they arrive in, and how far they are. Used by `happenings` and `exchange`."""
 
-import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -13,7 +12,6 @@ from agent.protocol.card import Card
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
 from agent.protocol.events import ImageAccepted
-from agent.protocol.packet import Address
 from agent.protocol.request import Verb
 from agent.protocol.transfer import Image
 
@@ -137,16 +135,8 @@ class Pictures:
             "rate": round(max(rate, 0.0)),
             "rtt": round(progress.rtt * 1000, 2),
             "loss": round(progress.loss, 4),
-            "path": path_name(progress.address),
+            "path": progress.path.value,
         }
-
-
-def path_name(address: Address) -> str:
-    """Name a path for people by where it leads."""
-    host = ipaddress.ip_address(address[0])
-    if host.is_loopback:
-        return "loopback"
-    return "lan" if host.is_private or host.is_link_local else "direct"
 
 
 def _verified(sink: ImageSink) -> list[int]:

@@ -27,7 +27,6 @@ from agent.protocol.errors import UsageError
 from agent.protocol.front import Front
 from agent.protocol.packet import Address
 from agent.protocol.reach_events import ReachEvent, Reflexive, RelayBound, RelayLost, TicketNeeded
-from agent.protocol.reflexion import StunServer
 from agent.relay_socket import RelaySockets
 from agent.settings import Network
 
@@ -99,13 +98,14 @@ class Reachability:
     def approach(self, name: str, key: bytes) -> None:
         """Get a ticket for somebody who is about to be asked, and bind; they get theirs. UsageError with the reason."""
         self._asked[key] = self._node.now()
+        self._note(self._names, key, name)
         given = self._directory.ticket(name)
         if given.ticket.peer != key:
             raise UsageError("unreachable", f"The rendezvous gave a ticket for somebody else than {name}.")
         self._bind(given)
 
     def approach_later(self, name: str, key: bytes) -> None:
-        """Do the same without keeping whoever calls; what goes wrong is told by `trouble`."""
+        """Do the same without keeping whoever calls; what goes wrong is told by `trouble_with`."""
         self._asked[key] = self._node.now()
 
         def approach() -> None:
@@ -121,9 +121,9 @@ class Reachability:
         if self._welcome(given.ticket.peer):
             threading.Thread(target=self._bind, args=(given,), name="ticket", daemon=True).start()
 
-    def trouble(self, key: bytes) -> str:
+    def trouble_with(self, name: str) -> str:
         """Return a sentence on why no relay reaches a peer; empty where one does, or none was asked for."""
-        return self._troubles.get(key, "")
+        return next((trouble for key, trouble in self._troubles.items() if self._names.get(key) == name), "")
 
     @property
     def relay(self) -> bool:
@@ -177,25 +177,13 @@ class Reachability:
         hosts, now = host_addresses(), self._node.now()
         if hosts != self._hosts or asleep:
             first, self._hosts = not self._hosts, hosts
-            self._front.hosts([(host, self._port) for host in hosts])
             self._tell(self.reach.nat)
             if not first:
                 log.info("The network has changed.")
                 self._front.relearn(now)
                 self._core.network_changed(now)
                 self._servers = None
-        stun = self._directory.servers.stun
-        if stun != self._servers and (servers := self._resolved_stun()):
-            self._servers = stun
-            self._front.learn(servers, self._node.now())
         self._node.wake()
-
-    def _resolved_stun(self) -> list[StunServer]:
-        servers = []
-        for place in self._directory.servers.stun:
-            servers += [StunServer(address, place.second_port) for address in resolved(place.address)]
-        self.stun = [{"server": _written(server.address), "address": None} for server in servers]
-        return servers
 
     def _tell(self, nat: Nat) -> None:
         """Tell the core where we may be reached, and the rendezvous what stands in front of us."""

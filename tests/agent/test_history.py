@@ -143,6 +143,23 @@ def test_a_decision_for_another_key_begins_from_nothing(history: History) -> Non
     )
 
 
+def test_where_a_contact_was_reached_is_kept_until_the_connection_ends(path: Path) -> None:
+    history = History(path)
+    history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
+    for number in (1, 2, 3, 4, 5, 3):
+        history.reached("bob", ("192.0.2.1", number))
+    history.reached("nobody", ("192.0.2.9", 9))
+    history.close()
+    history = History(path)
+    known = history.contact("bob")
+    assert known is not None
+    assert known.addresses == tuple(("192.0.2.1", number) for number in (3, 5, 4, 2))
+    history.set_connected("bob", False)
+    history.reached("bob", ("192.0.2.1", 6))
+    assert [one.addresses for one in history.contacts()] == [()]
+    history.close()
+
+
 def test_a_decision_against_another_key_holds_until_there_is_yet_another(history: History) -> None:
     history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
     history.refuse_other_key("bob")
@@ -159,7 +176,7 @@ def test_contacts_of_an_older_file_are_kept_and_not_compared(path: Path) -> None
     history.pin("bob", KEY, BOX_KEY, SIGNATURE, 5.0)
     history.close()
     with sqlite3.connect(path) as older:
-        for column in ("verified", "other_key", "other_refused"):
+        for column in ("verified", "other_key", "other_refused", "addresses"):
             older.execute(f"ALTER TABLE contacts DROP COLUMN {column}")
         older.execute("PRAGMA user_version = 1")
     older.close()
