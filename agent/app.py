@@ -136,7 +136,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     doctor = Doctor(
         core,
         front.relays,
-        lambda: Here(reach.reach, reach.candidates, tuple(reach.stun), view.is_up, reach.relay, sockets.port),
+        lambda: Here(reach.reach, reach.candidates, reach.stun, view.is_up, reach.relay, sockets.port),
         lambda: node.now(),
     )
     people = People(

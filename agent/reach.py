@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from agent import forecast
 from agent.directory import Directory
-from agent.directory_servers import RelayTicket
+from agent.directory_servers import RelayTicket, StunPlace
 from agent.interfaces import allowed, host_addresses
 from agent.node import Node
 from agent.protocol.candidates import Candidate, Found, Mapping, Nat
@@ -27,6 +27,7 @@ from agent.protocol.errors import UsageError
 from agent.protocol.front import Front
 from agent.protocol.packet import Address
 from agent.protocol.reach_events import ReachEvent, Reflexive, RelayBound, RelayLost, TicketNeeded
+from agent.protocol.reflexion import StunServer
 from agent.relay_socket import RelaySockets
 from agent.settings import Network
 
@@ -69,14 +70,13 @@ class Reachability:
         self._hosts: tuple[str, ...] = ()
         self._reflexive: tuple[Address, ...] = ()
         self._mapped: tuple[Address, ...] = ()
-        self._servers: object = None  # what STUN servers the core was given, unresolved
+        self._servers: tuple[StunPlace, ...] | None = None  # what STUN servers the core was given, unresolved
         self._names: dict[bytes, str] = {}
         self._troubles: dict[bytes, str] = {}
         self._asked: dict[bytes, float] = {}  # when a ticket was last asked for by ourselves
         self._begun, self._stopping = False, threading.Event()
         self.reach = forecast.NOTHING_TOLD
         self.candidates: tuple[Candidate, ...] = ()
-        self.stun: list[dict[str, Any]] = []
 
     def attach(self, node: Node) -> None:
         """Say who pumps."""
@@ -124,6 +124,12 @@ class Reachability:
     def trouble_with(self, name: str) -> str:
         """Return a sentence on why no relay reaches a peer; empty where one does, or none was asked for."""
         return next((trouble for key, trouble in self._troubles.items() if self._names.get(key) == name), "")
+
+    @property
+    def stun(self) -> tuple[dict[str, Any], ...]:
+        """Return what each STUN server has seen us at: {server, address}."""
+        seen = self._front.seen()
+        return tuple({"server": _written(server), "address": address and _written(address)} for server, address in seen)
 
     @property
     def relay(self) -> bool:
@@ -177,12 +183,17 @@ class Reachability:
         hosts, now = host_addresses(), self._node.now()
         if hosts != self._hosts or asleep:
             first, self._hosts = not self._hosts, hosts
+            self._front.hosts([(host, self._port) for host in hosts])
             self._tell(self.reach.nat)
             if not first:
                 log.info("The network has changed.")
                 self._front.relearn(now)
                 self._core.network_changed(now)
                 self._servers = None
+        stun = self._directory.servers.stun
+        if stun != self._servers and (servers := _resolved_stun(stun)):
+            self._servers = stun
+            self._front.learn(servers, self._node.now())
         self._node.wake()
 
     def _tell(self, nat: Nat) -> None:
@@ -195,8 +206,6 @@ class Reachability:
         self.candidates = tuple(candidate for candidate in found if candidate.address[0] in kept)
         self._core.set_candidates(self.candidates, nat, self._node.now())
         self.reach = self._reach_of(nat)
-        for one in self.stun:
-            one["address"] = next((_written(a) for a in self._reflexive if _same_family(a, one["server"])), None)
         if self.reach.udp is not None:
             self._directory.publish_reach(self.reach.words())
         self._on_change()
@@ -234,13 +243,13 @@ def resolved(place: Address) -> list[Address]:
     return list(dict.fromkeys((str(address[0]).partition("%")[0], port) for *_, address in found))[:MOST_RESOLVED]
 
 
+def _resolved_stun(places: Sequence[StunPlace]) -> list[StunServer]:
+    return [StunServer(address, place.second_port) for place in places for address in resolved(place.address)]
+
+
 def _is_global_v6(host: str) -> bool:
     address = ip_address(host)
     return address.version == 6 and not address.is_loopback and address not in _PRIVATE_V6
-
-
-def _same_family(address: Address, server: str) -> bool:
-    return (":" in address[0]) == server.startswith("[")
 
 
 def _written(address: Address) -> str:
