@@ -160,7 +160,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     node = Node(front, sockets.udp, happenings.on_event, elsewhere=reach.elsewhere)
     reach.attach(node)
     pictures = Pictures(core, node, library, entries, publish)
-    text_link = TextLink(sockets.tcp)
+    text_link = TextLink(sockets.tcp, on_given=happenings.quote_given)
     happenings.attach(node, pictures, text_link, reach)
     exchange = Member(
         core,

@@ -19,6 +19,7 @@ from agent.protocol import events as e
 from agent.protocol.book import QuoteGift
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
+from agent.protocol.ranking import relayed
 from agent.protocol.reach_events import ReachEvent, Reflexive, RelayBound, RelayLost, TicketNeeded
 from agent.protocol.request import Phase
 from agent.quotes import checked_quote
@@ -28,6 +29,8 @@ from agent.text_link import TextLink
 Publish = Callable[[str, object], None]
 
 _log = logging.getLogger(__name__)
+INSIDE: Final = "session"
+"""The way of a quote that crossed no link of its own."""
 _DEFAULT_REASON: Final = {"expired": "Nobody answered in time."}
 
 
@@ -155,6 +158,8 @@ class Happenings:
         entry = self._entries.open(request)
         if phase is Phase.UNREACHABLE and entry is not None and entry["phase"] == "waiting":
             reason = f"{reason} {self._reach.trouble_with(entry['peer'])}".strip()
+        if phase is Phase.DONE and entry is not None and entry["kind"] == "quote":
+            entry.setdefault("via", INSIDE)
         if phase is Phase.DONE and entry is not None and "image" in entry:
             image = entry["image"]
             entry["image"] = image | {"url": f"/media/{image['sha256']}"}
@@ -182,16 +187,21 @@ class Happenings:
     # --- quotes ---
 
     def _quote_accepted(self, event: e.QuoteAccepted) -> None:
-        if event.receives:
-            self._text_link.fetch(
-                event.request, event.token, event.key, event.address, self.quote_came, self._link_failed
-            )
-            return
+        """Have a quote cross: over TCP, which both sides dial; through a relay there is only the session."""
+        address = None if relayed(event.address) else event.address
         request = self._core.find(event.request)
-        if request is not None and isinstance(request.gift, QuoteGift):
-            self._text_link.give(event.request, event.token, event.key, request.gift)
+        if address is None:
+            self._link_failed(event.request, "")
+        if not event.receives and request is not None and isinstance(request.gift, QuoteGift):
+            self._text_link.give(event.request, event.token, event.key, request.gift, address)
+        elif event.receives and address is not None:
+            self._text_link.fetch(event.request, event.token, event.key, address, self.quote_came, self._link_failed)
 
-    def quote_came(self, id: bytes, text: str, author: str, source: str) -> None:
+    def quote_given(self, id: bytes, way: str) -> None:
+        """Note by which way a quote has left."""
+        self._entries.note(id.hex(), via=way)
+
+    def quote_came(self, id: bytes, text: str, author: str, source: str, way: str = INSIDE) -> None:
         """Keep a quote, whichever way it came; the second time nothing happens."""
         if self._core.find(id) is None:
             return
@@ -200,7 +210,7 @@ class Happenings:
         except UsageError as error:
             self._core.fail(id, error.message, self._node.now())
         else:
-            self._entries.note(id.hex(), quote=value)
+            self._entries.note(id.hex(), quote=value, via=way)
             self._core.quote_arrived(id, self._node.now())
         self._node.wake()
 

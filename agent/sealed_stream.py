@@ -3,25 +3,28 @@
 Owns the opening, the records and who may send what when. Sockets, deadlines, and which quotes wait are text_link.py's.
 All integers are big-endian. `key` (32 bytes) and `token` (16) come from the session: only the two know the key.
 
-The fetching side begins, with an opening of 54 bytes:
+Whoever dials begins, with an opening of 54 bytes; `role` says what for: 1, to fetch; 2, to give (it dials back, where
+the fetching side may not be able to dial).
 
     0       4          5       6         22              38           54
     | TMGE  | version  | role  | token   | its salt      | proof      |
-    | 4     | 1 = 1    | 1 = 1 | 16      | 16, random    | 16         |
+    | 4     | 1 = 1    | 1     | 16      | 16, random    | 16         |
 
     opening key = HKDF(salt = its salt, secret = key, info = "tmge-text-opening-v1\\0", 32 bytes)        RFC 5869
     proof       = tag of AES-256-GCM(opening key, nonce = 12 zeros, associated data = bytes 0 to 37, no plaintext)
 
-Role 1 says that who dials fetches; no other is defined. Nothing may follow the opening before the answer. Whoever does
-not prove the key gets no byte. The giving side answers with its own random salt (16 bytes), then records:
+Nothing may follow the opening before the answer. Whoever does not prove the key gets no byte. The side that was dialled
+answers with its own random salt (16 bytes), then come records:
 
     record = length of what is sealed, u32 | sealed with AES-256-GCM (nonce = the record's number from 0 on, 12 bytes;
              associated data = the length), separate keys for each direction
     fetching side's key 32 | giving side's key 32
            = HKDF(salt = fetching side's salt | giving side's salt, secret = key, info = "tmge-text-records-v1\\0", 64)
 
-    giving side     record 0: empty. It proves the key     record 1: a Quote message, without its length (`messages`)
-    fetching side   record 0: empty. It acknowledges
+    role 1   giving side     0: empty. It proves the key     1: a Quote message, without its length (`messages`)
+             fetching side   0: empty. It acknowledges
+    role 2   fetching side   0: empty. It proves the key     1: empty. It acknowledges
+             giving side     0: a Quote message, once the other has proved the key
 
 Both salts go into the keys, so none is used twice: an opening that was recorded and is sent again gets what its
 sender cannot read, and no acknowledgement can be made of it. The length of a record, so of a quote, can be seen.
@@ -42,8 +45,11 @@ SALT_SIZE: Final = 16
 OPENING_SIZE: Final = 54
 TAG_SIZE: Final = 16
 
-_GREETING: Final = b"TMGE\x01\x01"  # magic, version, role
-_SALT_AT: Final = len(_GREETING) + TOKEN_SIZE
+FETCHES: Final = 1
+GIVES: Final = 2
+_MAGIC: Final = b"TMGE\x01"  # and the version
+_GREETING_SIZE: Final = 6
+_SALT_AT: Final = _GREETING_SIZE + TOKEN_SIZE
 _PROOF_AT: Final = _SALT_AT + SALT_SIZE
 _LENGTH_SIZE: Final = 4
 _NONCE_SIZE: Final = 12
@@ -111,13 +117,18 @@ class Opening:
     data: bytes
 
     @property
+    def role(self) -> int:
+        """Return what whoever dials does: FETCHES or GIVES."""
+        return self.data[len(_MAGIC)]
+
+    @property
     def token(self) -> bytes:
         """Return which quote is meant."""
-        return self.data[len(_GREETING) : _SALT_AT]
+        return self.data[_GREETING_SIZE:_SALT_AT]
 
     @property
     def salt(self) -> bytes:
-        """Return the fetching side's salt."""
+        """Return the salt of whoever dials."""
         return self.data[_SALT_AT:_PROOF_AT]
 
     def check(self, key: bytes) -> None:
@@ -130,7 +141,9 @@ class Opening:
 
 
 class Giving:
-    """The giving side of one link. Feed `receive` until `opening`, send `answer`, feed it until `acknowledged`."""
+    """The side of one link that was dialled, in the end to give. Feed `receive` until `opening`, send `answer`, feed it
+    until `acknowledged`. Where the opening's role is GIVES, go on with `DialledBack` instead.
+    """
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
@@ -143,7 +156,9 @@ class Giving:
         """Take bytes of the fetching side; raises LinkError."""
         if self._opener is None:
             self._buffer += data
-            if len(self._buffer) > OPENING_SIZE or not _GREETING.startswith(self._buffer[: len(_GREETING)]):
+            known = _MAGIC.startswith(self._buffer[: len(_MAGIC)])
+            role = self._buffer[len(_MAGIC) : _GREETING_SIZE]
+            if len(self._buffer) > OPENING_SIZE or not known or (role and role[0] not in (FETCHES, GIVES)):
                 raise LinkError("it does not open a text link")
             if len(self._buffer) == OPENING_SIZE:
                 self.opening = Opening(bytes(self._buffer))
@@ -166,8 +181,7 @@ class Fetching:
     """The fetching side of one link. Send `opening`, feed `receive` until there is a `quote`, `acknowledgement`."""
 
     def __init__(self, request: bytes, token: bytes, key: bytes, salt: bytes) -> None:
-        head = _GREETING + token + salt
-        self.opening: Final = head + AESGCM(_opening_key(key, salt)).encrypt(bytes(_NONCE_SIZE), b"", head)
+        self.opening: Final = _opening(FETCHES, token, key, salt)
         self._request = request
         self._key = key
         self._salt = salt
@@ -190,7 +204,7 @@ class Fetching:
         self.proven = self.proven or self._opener.take(0) is not None
         if self.proven and self.quote is None:
             message = self._opener.take(MAX_MESSAGE)
-            self.quote = None if message is None else self._checked(message)
+            self.quote = None if message is None else _checked(message, self._request)
 
     def acknowledgement(self) -> bytes:
         """Return what tells the giving side that the quote is here."""
@@ -198,14 +212,83 @@ class Fetching:
             raise ValueError("there is no quote to acknowledge")
         return self._sealer.seal(b"")
 
-    def _checked(self, message: bytes) -> Quote:
-        try:
-            quote = decode(message)
-        except PeerError as problem:
-            raise LinkError(problem.reason) from None
-        if not isinstance(quote, Quote) or quote.request != self._request:
-            raise LinkError("it sent something else than the quote")
-        return quote
+
+class DialBack:
+    """The giving side of a link that it dials itself. Send `opening`, feed `receive` until `proven`, send `gift`, feed
+    it until `acknowledged`.
+    """
+
+    def __init__(self, token: bytes, key: bytes, salt: bytes, message: bytes) -> None:
+        self.opening: Final = _opening(GIVES, token, key, salt)
+        self._key, self._salt, self._message = key, salt, message
+        self._answer = bytearray()
+        self._opener: Opener | None = None
+        self._sealer: Sealer | None = None
+        self.proven = False
+        self.acknowledged = False
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the fetching side; raises LinkError."""
+        if self._opener is None:
+            self._answer += data
+            if len(self._answer) < SALT_SIZE:
+                return
+            salt, data = bytes(self._answer[:SALT_SIZE]), bytes(self._answer[SALT_SIZE:])
+            theirs, ours = _record_keys(self._key, salt, self._salt)
+            self._sealer, self._opener = Sealer(ours), Opener(theirs)
+        self._opener.feed(data)
+        if not self.proven:
+            self.proven = self._opener.take(0) is not None
+        if self.proven:
+            self.acknowledged = self.acknowledged or self._opener.take(0) is not None
+
+    def gift(self) -> bytes:
+        """Return what carries the quote, for whoever has proved the key."""
+        if self._sealer is None or not self.proven:
+            raise ValueError("nobody has proved the key")
+        return self._sealer.seal(self._message)
+
+
+class DialledBack:
+    """The fetching side of a link that it was dialled on. Send `answer`, feed `receive` until there is a `quote`, send
+    `acknowledgement`. LinkError unless the opening proves `key`.
+    """
+
+    def __init__(self, request: bytes, opening: Opening, key: bytes, salt: bytes) -> None:
+        opening.check(key)
+        ours, theirs = _record_keys(key, salt, opening.salt)
+        self._sealer, self._opener = Sealer(ours), Opener(theirs)
+        self._request = request
+        self.answer: Final = salt + self._sealer.seal(b"")
+        self.quote: Quote | None = None
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the giving side; raises LinkError."""
+        self._opener.feed(data)
+        if self.quote is None:
+            message = self._opener.take(MAX_MESSAGE)
+            self.quote = None if message is None else _checked(message, self._request)
+
+    def acknowledgement(self) -> bytes:
+        """Return what tells the giving side that the quote is here."""
+        if self.quote is None:
+            raise ValueError("there is no quote to acknowledge")
+        return self._sealer.seal(b"")
+
+
+def _checked(message: bytes, request: bytes) -> Quote:
+    try:
+        quote = decode(message)
+    except PeerError as problem:
+        raise LinkError(problem.reason) from None
+    if not isinstance(quote, Quote) or quote.request != request:
+        raise LinkError("it sent something else than the quote")
+    return quote
+
+
+def _opening(role: int, token: bytes, key: bytes, salt: bytes) -> bytes:
+    head = _MAGIC + bytes([role]) + token + salt
+    return head + AESGCM(_opening_key(key, salt)).encrypt(bytes(_NONCE_SIZE), b"", head)
 
 
 def _opening_key(key: bytes, salt: bytes) -> bytes:

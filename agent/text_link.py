@@ -1,12 +1,13 @@
 """The pump of the TCP text link: hands over the quotes that wait here, and fetches those that wait elsewhere.
 
-Owns the connections, the threads, every deadline and limit. What the bytes mean is sealed_stream.py's, which quotes
-wait waiting_quotes.py's; who said yes, and what happens if no link is proven in time, the core's. Used by `app`.
+Owns the connections, the threads, every deadline and limit. What the bytes mean is sealed_stream.py's, what waits
+waiting_quotes.py's; who said yes, and what happens if no link is proven in time, the core's. Used by `app`.
 
-A quote waits from the yes until the other side has acknowledged it, at most a minute; only who proves the key gets
-it, and an opening that does not prove it changes nothing and gets no byte. An opening may overtake the yes that it
-follows, so it is given a second before its token counts as unknown. Nothing here blocks a caller: `fetch` dials in the
-background, and the callbacks come from there (in the agent, where all threads are green, that is the one thread).
+Both sides dial, because it may be that only one of them can be reached; the link that brings the quote first counts.
+A quote waits from the yes until the other side has acknowledged it, at most a minute, and so does the wish for it; only
+who proves the key gets it, and an opening that does not prove it changes nothing and gets no byte. An opening may
+overtake the yes that it follows, so it is given a second before its token counts as unknown. Nothing here blocks a
+caller: callbacks come from threads (in the agent, where all threads are green, that is the one thread).
 """
 
 import contextlib
@@ -23,16 +24,22 @@ from typing import Final, Protocol
 from agent import tcp
 from agent.protocol.messages import Quote, encode
 from agent.protocol.packet import Address
-from agent.sealed_stream import SALT_SIZE, Fetching, Giving, LinkError
-from agent.waiting_quotes import WaitingQuotes
+from agent.sealed_stream import GIVES, SALT_SIZE, DialBack, DialledBack, Fetching, Giving, LinkError, Opening
+from agent.waiting_quotes import LinkNotNeeded, WaitingRoom
 
 _TICK: Final = 1.0  # seconds between looks for quotes that nobody fetched, and for `stop`
 _PAUSE: Final = 0.1  # seconds after an accept that failed, as it does when no descriptor is left
 _SAY_EVERY: Final = 60.0  # seconds between lines about connections that led nowhere
 _log = logging.getLogger(__name__)
 
-OnQuote = Callable[[bytes, str, str, str], None]  # request, text, author, source
+DIALLED: Final = "tcp"
+"""The fetching side dialled."""
+DIALLED_BACK: Final = "tcp-back"
+"""The giving side did."""
+
+OnQuote = Callable[[bytes, str, str, str, str], None]  # request, text, author, source, by which way
 OnFailure = Callable[[bytes, str], None]  # request, reason
+OnGiven = Callable[[bytes, str], None]  # request, by which way
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Limits:
     """What a link may take. Times are in seconds."""
 
     proof: float = 0.25  # from dialling until the quote is asked for inside the session
+    back: float = 0.05  # that a dial that has failed waits for the other side's
     opening: float = 5.0
     whole: float = 20.0
     patience: float = 1.0  # for a yes that the opening has overtaken
@@ -66,7 +74,7 @@ class TextLink:
         self,
         listener: socket.socket,
         *,
-        on_given: Callable[[bytes], None] = lambda request: None,
+        on_given: OnGiven = lambda request, way: None,
         log: logging.Logger = _log,
         limits: Limits = Limits(),
     ) -> None:
@@ -75,7 +83,8 @@ class TextLink:
         self._log = log
         self._limits = limits
         self._stopping = threading.Event()
-        self._waiting = WaitingQuotes(limits.keep, limits.patience)
+        self._waiting = WaitingRoom[bytes](limits.keep, limits.patience)  # quotes, as the messages that carry them
+        self._wanted = WaitingRoom[_Wish](limits.keep, limits.patience)
         self._lock = threading.Lock()  # guards the rest
         self._open: set[socket.socket] = set()
         self._callers: Counter[str] = Counter()
@@ -97,14 +106,18 @@ class TextLink:
         if self._accepting.is_alive():
             self._accepting.join(_TICK)
 
-    def give(self, request: bytes, token: bytes, key: bytes, quote: QuoteLike) -> None:
-        """Let `quote` be fetched once, by whoever knows `key`."""
+    def give(self, request: bytes, token: bytes, key: bytes, quote: QuoteLike, address: Address | None = None) -> None:
+        """Let `quote` be fetched once, by whoever knows `key`; and dial back to `address`, where there is one."""
         message = encode(Quote(request, quote.text, quote.author, quote.source))[4:]  # a record has its own length
         self._waiting.add(request, token, key, message)
+        if address is not None:
+            link = DialBack(token, key, os.urandom(SALT_SIZE), message)
+            threading.Thread(target=self._give_back, args=(link, request, address), daemon=True).start()
 
     def forget(self, request: bytes) -> None:
-        """Let the quote of `request` not be fetched any more; it may have been, or be just leaving."""
+        """Let the quote of `request` cross no link any more; it may have been, or be just leaving."""
         self._waiting.forget(request)
+        self._wanted.forget(request)
 
     def fetch(
         self,
@@ -115,34 +128,50 @@ class TextLink:
         on_quote: OnQuote,
         on_failure: OnFailure,
     ) -> None:
-        """Dial `address` for a quote, and call `on_quote(request, text, author, source)` once it is here.
+        """Dial `address` for a quote, let the other side dial, and call `on_quote(request, text, author, source, way)`
+        once it is here.
 
         `on_failure(request, reason)` is called once if no link proves its key in 250 ms, or if it ends without the
         quote. The dialling goes on after the 250 ms, so `on_quote` may still come after `on_failure`.
         """
-        unfailed = threading.Lock()
-
-        def fail(reason: str) -> None:
-            if not self._stopping.is_set() and unfailed.acquire(blocking=False):
-                on_failure(request, reason)
-
-        late = threading.Timer(self._limits.proof, fail, ("The other agent was not reached over TCP in time.",))
-        late.daemon = True
+        wish = _Wish(request, on_quote, on_failure, self._stopping, self._limits.proof)
+        self._wanted.add(request, token, key, wish)
         link = Fetching(request, token, key, os.urandom(SALT_SIZE))
 
         def dial() -> None:
             try:
-                quote = self._dial(link, address, late.cancel)
+                self._come(wish, self._dial(link, address, wish.prove), DIALLED)
             except (OSError, LinkError) as problem:
-                late.cancel()
-                fail(f"The quote did not come over TCP: {tcp.words(problem)}.")
-            else:
-                on_quote(request, quote.text, quote.author, quote.source)
+                if link.proven or not wish.proven.wait(self._limits.back):
+                    wish.fail(f"The quote did not come over TCP: {tcp.words(problem)}.")
 
-        late.start()
         threading.Thread(target=dial, daemon=True).start()
 
     # --- fetching ---
+
+    def _come(self, wish: "_Wish", quote: Quote, way: str) -> None:
+        """Hand over a quote that a link has brought, unless another was faster."""
+        wish.prove()
+        if self._wanted.forget(wish.request):
+            wish.on_quote(wish.request, quote.text, quote.author, quote.source, way)
+
+    def _take_back(self, connection: socket.socket, opening: Opening, begun: float) -> None:
+        """Take a quote from whoever has dialled to give it."""
+        wanted = self._wanted.find(opening.token)
+        link = DialledBack(wanted.request, opening, wanted.key, os.urandom(SALT_SIZE))
+        self._wanted.use(opening.token, opening.data)
+        wanted.what.prove()
+        deadline = begun + self._limits.whole
+        try:
+            tcp.send(connection, link.answer, deadline)
+            while link.quote is None:
+                link.receive(tcp.receive(connection, deadline))
+        except (OSError, LinkError) as problem:
+            wanted.what.fail(f"The quote did not come over TCP: {tcp.words(problem)}.")
+            raise
+        with contextlib.suppress(OSError):  # the quote is here all the same
+            tcp.send(connection, link.acknowledgement(), deadline)
+        self._come(wanted.what, link.quote, DIALLED_BACK)
 
     def _dial(self, link: Fetching, address: Address, proven: Callable[[], None]) -> Quote:
         deadline = time.monotonic() + self._limits.whole
@@ -181,6 +210,7 @@ class TextLink:
                 time.sleep(0)  # a green accept gives nobody a turn while connections wait
             except TimeoutError:
                 self._waiting.forget_old()
+                self._wanted.forget_old()
             except OSError as problem:
                 if not self._stopping.is_set():
                     self._complain("somewhere", problem)
@@ -202,27 +232,55 @@ class TextLink:
     def _serve(self, connection: socket.socket, origin: str) -> None:
         try:
             with connection, self._held(connection):
-                self._hand_over(connection)
+                self._answer(connection)
+        except LinkNotNeeded:
+            pass
         except (OSError, LinkError) as problem:
             self._complain(origin, problem)
         finally:
             with self._lock:
                 self._callers -= Counter([origin])  # and what is at zero goes
 
-    def _hand_over(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         begun = time.monotonic()
         link = Giving(os.urandom(SALT_SIZE))
         while link.opening is None:
             link.receive(tcp.receive(connection, begun + self._limits.opening))
-        quote = self._waiting.find(link.opening.token)
-        answer = link.answer(quote.key, quote.message)
-        self._waiting.use(link.opening.token, link.opening.data)
+        if link.opening.role == GIVES:
+            self._take_back(connection, link.opening, begun)
+        else:
+            self._hand_over(connection, link, link.opening, begun)
+
+    def _hand_over(self, connection: socket.socket, link: Giving, opening: Opening, begun: float) -> None:
+        quote = self._waiting.find(opening.token)
+        answer = link.answer(quote.key, quote.what)
+        self._waiting.use(opening.token, opening.data)
         deadline = begun + self._limits.whole
         tcp.send(connection, answer, deadline)
         while not link.acknowledged:
             link.receive(tcp.receive(connection, deadline))
-        if self._waiting.forget(quote.request):
-            self._on_given(quote.request)
+        self._given(quote.request, DIALLED)
+
+    def _give_back(self, link: DialBack, request: bytes, address: Address) -> None:
+        """Dial whoever wants a quote, and give it; that this does not work is nobody's concern."""
+        deadline = time.monotonic() + self._limits.whole
+        try:
+            with socket.socket(tcp.family(address[0]), socket.SOCK_STREAM) as connection, self._held(connection):
+                tcp.connect(connection, address, deadline)
+                tcp.send(connection, link.opening, deadline)
+                while not link.proven:
+                    link.receive(tcp.receive(connection, deadline))
+                tcp.send(connection, link.gift(), deadline)
+                while not link.acknowledged:
+                    link.receive(tcp.receive(connection, deadline))
+        except (OSError, LinkError) as problem:
+            self._log.debug("A quote was not given by dialling back: %s.", tcp.words(problem))
+        else:
+            self._given(request, DIALLED_BACK)
+
+    def _given(self, request: bytes, way: str) -> None:
+        if self._waiting.forget(request):
+            self._on_given(request, way)
 
     def _complain(self, origin: str, problem: Exception) -> None:
         """Say that a connection led nowhere, or count it when that was said less than a minute ago."""
@@ -239,3 +297,29 @@ class TextLink:
             origin,
             tcp.words(problem),
         )
+
+
+class _Wish:
+    """A quote that is wanted, over whichever link brings it first; the clock runs until one has proved its key."""
+
+    def __init__(
+        self, request: bytes, on_quote: OnQuote, on_failure: OnFailure, stopping: threading.Event, seconds: float
+    ) -> None:
+        self.request, self.on_quote, self._on_failure = request, on_quote, on_failure
+        self._stopping = stopping
+        self._unfailed = threading.Lock()
+        self.proven = threading.Event()
+        self._late = threading.Timer(seconds, self.fail, ("The other agent was not reached over TCP in time.",))
+        self._late.daemon = True
+        self._late.start()
+
+    def prove(self) -> None:
+        """Stop the clock: a link has proved its key."""
+        self._late.cancel()
+        self.proven.set()
+
+    def fail(self, reason: str) -> None:
+        """Say, once, that the quote does not come this way in time."""
+        self._late.cancel()
+        if not self._stopping.is_set() and self._unfailed.acquire(blocking=False):
+            self._on_failure(self.request, reason)

@@ -138,10 +138,12 @@ class Consent:
         self.book.add(request)
 
     def quote_inside(self, id: bytes, now: float) -> None:
-        """Ask for an accepted quote inside the session: the text link did not work."""
+        """Have an accepted quote cross inside the session, from either side: the text link does not work."""
         request = self.book.find(id)
         if request is not None and request.side is Side.RECEIVER:
             self._line.say(request.peer, m.FetchQuote(id), now)
+        elif request is not None:
+            self._say_inside(request, now)
 
     def arrived(self, id: bytes, now: float) -> bool:
         """Say that a quote or picture is here, whole and kept; False if the request has ended, or is not whole."""
@@ -238,10 +240,7 @@ class Consent:
             case m.Fetch(_, name, ranges):
                 self._fetched(request, session, name, ranges, now)
             case m.FetchQuote():
-                gift = request.gift
-                if request.side is Side.GIVER and isinstance(gift, QuoteGift) and not request.said_inside:
-                    request.said_inside = True
-                    self._line.say(request.peer, m.Quote(request.id, gift.text, gift.author, gift.source), now)
+                self._say_inside(request, now)
             case m.Quote(_, text, author, source):
                 if request.side is not Side.RECEIVER or request.kind is not Kind.QUOTE:
                     raise PeerError("consent", "it sent a quote that nobody said yes to")
@@ -362,6 +361,13 @@ class Consent:
             if request.phase is Phase.TRANSFERRING:
                 self._events.append(RequestChanged(request.id, request.phase, ""))
             self.book.move(request, Side.RECEIVER, Move.FETCH, "", now)
+
+    def _say_inside(self, request: Request, now: float) -> None:
+        """Say a quote that leaves here, once."""
+        gift = request.gift
+        if request.side is Side.GIVER and isinstance(gift, QuoteGift) and not request.said_inside:
+            request.said_inside = True
+            self._line.say(request.peer, m.Quote(request.id, gift.text, gift.author, gift.source), now)
 
     def _stop(self, request: Request, reason: str, now: float) -> None:
         """End a request for our side's reasons: by our last word, or by asking the side that has it."""

@@ -73,7 +73,7 @@ class Verbs:
         return self._consent.arrived(id, now)
 
     def quote_inside(self, id: bytes, now: float) -> None:
-        """After QuoteAccepted, at the receiver: the text link does not work, send it inside the session."""
+        """After QuoteAccepted, on either side: the text link does not work, send it inside the session."""
         self._consent.quote_inside(id, now)
 
     def disconnect_from(self, peer: Card, now: float) -> None:

@@ -186,7 +186,7 @@ def test_only_the_key_reads_an_answer() -> None:
         link.receive(answer(body()))
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1", b"TMGE\x02", b"TMGE\x01\x02", b"\x16\x03\x01", b"\0" * 54])
+@pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1", b"TMGE\x02", b"TMGE\x01\x03", b"\x16\x03\x01", b"\0" * 54])
 def test_what_opens_no_text_link_is_refused_at_once(data: bytes) -> None:
     with pytest.raises(LinkError):
         Giving(GIVING_SALT).receive(data)

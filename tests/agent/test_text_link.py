@@ -28,9 +28,11 @@ class Outcome:
     """What a fetch has led to, in order."""
 
     events: queue.Queue[tuple[str, ...]] = field(default_factory=queue.Queue)
+    ways: queue.Queue[str] = field(default_factory=queue.Queue)
 
-    def quote(self, request: bytes, text: str, author: str, source: str) -> None:
+    def quote(self, request: bytes, text: str, author: str, source: str, way: str) -> None:
         self.events.put(("quote", text, author, source))
+        self.ways.put(way)
 
     def failure(self, request: bytes, reason: str) -> None:
         self.events.put(("failure", reason))
@@ -48,8 +50,8 @@ class Pair:
     def __init__(self, limits: Limits) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.unused = socket.create_server(("127.0.0.1", 0))
-        self.given: queue.Queue[bytes] = queue.Queue()
-        self.giver = TextLink(self.listener, on_given=self.given.put, limits=limits)
+        self.given: queue.Queue[tuple[bytes, str]] = queue.Queue()
+        self.giver = TextLink(self.listener, on_given=lambda *told: self.given.put(told), limits=limits)
         self.fetcher = TextLink(self.unused, limits=limits)
         self.giver.start()
         self.fetcher.start()
@@ -109,7 +111,7 @@ def opening(salt: bytes = b"s" * SALT_SIZE) -> Fetching:
 def test_a_quote_is_delivered_once_and_both_sides_are_told(pair: Pair) -> None:
     pair.give()
     assert pair.fetch().next() == DELIVERED
-    assert pair.given.get(timeout=WAIT) == REQUEST
+    assert pair.given.get(timeout=WAIT) == (REQUEST, "tcp")
     assert pair.fetch().next()[0] == "failure"
     assert pair.given.empty()
 
