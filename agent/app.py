@@ -130,6 +130,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         directory,
         sockets.port,
         settings.no_candidates,
+        secret=lambda name: people.secret(name),
         welcome=lambda key: not history.setting(never(key)),
         on_change=lambda: view.publish(),
     )

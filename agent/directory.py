@@ -202,9 +202,8 @@ class Directory:
         """Return what the rendezvous says of one person; UsageError `unknown_person` for nobody, and for somebody who
         may not be seen; `look` is the secret of an invitation.
         """
-        secret = {"look": to_text(look)} if look else {}
         try:
-            person = self._belief.person(self._wire.get("/user", self._token, id=name, **secret))
+            person = self._belief.person(self._wire.get("/user", self._token, id=name, **_secret(look)))
         except Refused as refused:
             code = "unknown_person" if refused.code == "unknown_person" else "bad_request"
             raise UsageError(code, refused.message) from None
@@ -234,14 +233,16 @@ class Directory:
         self._reach = reach
         self._wake.set()
 
-    def ticket(self, name: str) -> RelayTicket:
-        """Ask for a ticket to somebody who is online; they get theirs. UsageError `unreachable`, `rendezvous_down`."""
+    def ticket(self, name: str, look: bytes = b"") -> RelayTicket:
+        """Ask for a ticket to somebody who is online, as `get_person` would find them; they get theirs. UsageError
+        `unreachable`, `unknown_person`, `rendezvous_down`.
+        """
         self._connected.wait(_SOON)
         live = self._current
         if live is None:
             raise self._wire.down()
         try:
-            return self._belief.ticket(live.call("ticket", {"peer": name}), name, self._identity.key)
+            return self._belief.ticket(live.call("ticket", {"peer": name, **_secret(look)}), name, self._identity.key)
         except SessionLost:
             raise self._wire.down("does not know this agent any more, which signs up again") from None
         except Refused as refused:
@@ -386,6 +387,10 @@ class Directory:
         if self._status != (status, sentence):
             self._status = (status, sentence)
             tell(self._on_status, status, sentence)
+
+
+def _secret(look: bytes) -> dict[str, str]:
+    return {"look": to_text(look)} if look else {}
 
 
 def _is_token(value: object) -> TypeGuard[str]:

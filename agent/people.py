@@ -71,11 +71,11 @@ class People:
 
     def get(self, name: str) -> dict[str, Any]:
         """Return what is known of one person; UsageError `unknown_person`, `rendezvous_down`."""
-        return self._of_person(self._directory.get_person(name, self._secret(name)))
+        return self._of_person(self._directory.get_person(name, self.secret(name)))
 
     def look_up(self, name: str) -> Person:
         """Ask the directory; UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact."""
-        person = self._directory.get_person(name, self._secret(name))
+        person = self._directory.get_person(name, self.secret(name))
         self._note(person)
         if person.key is not None:
             self._history.check_pin(person.name, person.key)
@@ -100,7 +100,7 @@ class People:
         """Return what the connection doctor is to know of somebody; UsageError as `look_up`, but for a contact."""
         contact = self._history.contact(name)
         if contact is None:
-            person = self._directory.get_person(name, self._secret(name))
+            person = self._directory.get_person(name, self.secret(name))
             return _there(person.name, person.key, person)
         if contact.name not in self._seen:
             with contextlib.suppress(UsageError):
@@ -241,7 +241,8 @@ class People:
             self.set_verified(person.name, True)
         return self._of_person(person)
 
-    def _secret(self, name: str) -> bytes:
+    def secret(self, name: str) -> bytes:
+        """Return the secret of the invitation that came from somebody; empty where none did."""
         return bytes.fromhex(self._history.setting(f"look {name}", ""))
 
     # --- deciding about keys ---

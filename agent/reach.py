@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 class Reachability:
     """One agent's ways to others. `attach` before anything else; `begin` once this person has signed up.
 
-    `welcome` tells whether somebody's pushed ticket may be taken at all; `on_change` is called when what is known of
-    our own situation has changed.
+    `secret` is what finds somebody who is not listed; `welcome` tells whether somebody's pushed ticket may be taken at
+    all; `on_change` is called when what is known of our own situation has changed.
     """
 
     def __init__(
@@ -58,12 +58,13 @@ class Reachability:
         directory: Directory,
         port: int,
         left_out: Sequence[Network],
+        secret: Callable[[str], bytes],
         welcome: Callable[[bytes], bool],
         on_change: Callable[[], None],
     ) -> None:
         self._core, self._front, self._directory = core, front, directory
         self._port, self._left_out = port, left_out
-        self._welcome, self._on_change = welcome, on_change
+        self._secret, self._welcome, self._on_change = secret, welcome, on_change
         self._node: Node
         self._sockets = RelaySockets(lambda: directory.url, self._arrived, self._broken)
         self.elsewhere = self._sockets.send
@@ -99,7 +100,7 @@ class Reachability:
         """Get a ticket for somebody who is about to be asked, and bind; they get theirs. UsageError with the reason."""
         self._asked[key] = self._node.now()
         self._note(self._names, key, name)
-        given = self._directory.ticket(name)
+        given = self._directory.ticket(name, self._secret(name))
         if given.ticket.peer != key:
             raise UsageError("unreachable", f"The rendezvous gave a ticket for somebody else than {name}.")
         self._bind(given)

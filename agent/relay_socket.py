@@ -4,23 +4,21 @@ Owns the connections, their queues and framing; which datagrams go here, and whe
 business (`protocol.front`), to which a connection is the address ("websocket", number of the binding). A connection is
 opened by the first datagram for it, and closed after a while without one. What does not fit into a queue is lost, as it
 would be on any path. Used by `reach`; the pump hands over what goes here, and takes what comes.
-
-Each message holds one or more datagrams of the relay's, each behind its length, u16.
 """
 
 import contextlib
 import logging
 import socket
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import websocket
 
 from agent.directory_wire import WEBSOCKET_OPTIONS
 from agent.protocol.packet import Address, Datagrams
+from rendezvous.contract.relay import WEBSOCKET_PATH, join, split
 
 HOST: Final = "websocket"
 CONNECT_SECONDS: Final = 5.0
@@ -29,7 +27,6 @@ STALLED_SECONDS: Final = 20.0  # that a message may take to leave
 QUEUE_BYTES: Final = 256 * 1024
 MESSAGE_BYTES: Final = 32 * 1024
 MOST: Final = 64  # connections
-_LENGTH: Final = struct.Struct("!H")
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +64,7 @@ class RelaySockets:
 
     def _run(self, link: "_Link") -> None:
         """Open a connection and keep it until nobody uses it, or it breaks."""
-        url = f"ws{self._url().removeprefix('http')}/relay"
+        url = f"ws{self._url().removeprefix('http')}{WEBSOCKET_PATH}"
         why = ""
         try:
             link.carry(url)
@@ -146,14 +143,14 @@ class _Link:
         """Return the next message; nothing once nobody needs this connection, or it has ended."""
         with self._news:
             self._news.wait_for(lambda: self._queue or self._closed or self._ended, IDLE_SECONDS)
-            parts: list[bytes] = []
-            size = 0
-            while self._queue and not self._closed and not self._ended and size + len(self._queue[0]) <= MESSAGE_BYTES:
+            taken: list[bytes] = []
+            room = MESSAGE_BYTES
+            while self._queue and not self._closed and not self._ended and len(self._queue[0]) + 2 <= room:
                 datagram = self._queue.popleft()
-                parts += _LENGTH.pack(len(datagram)), datagram
-                size += len(datagram) + _LENGTH.size
+                taken.append(datagram)
+                room -= len(datagram) + 2
                 self._size -= len(datagram)
-            return b"".join(parts)
+            return join(taken)
 
     def _read(self) -> None:
         """Take what comes until the connection ends."""
@@ -170,16 +167,3 @@ class _Link:
         with self._news:
             self._ended = True
             self._news.notify()
-
-
-def split(message: bytes) -> Iterator[bytes]:
-    """Yield the datagrams of a message; ValueError where it is not whole."""
-    at = 0
-    while at < len(message):
-        begin = at + _LENGTH.size
-        if begin > len(message):
-            raise ValueError("a message ends inside a length")
-        at = begin + _LENGTH.unpack_from(message, at)[0]
-        if at > len(message) or at == begin:
-            raise ValueError("a message ends inside a datagram, or has an empty one")
-        yield message[begin:at]

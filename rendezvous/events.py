@@ -14,7 +14,7 @@ too, but waits up to a minute before it looks for a Redis that was away.
 | watch | `{names: […]}` | `{ok: true, people: […]}`: from now on these names, and no others |
 | allow | `{lookers: […]}` | `{ok: true}`: who may find a person that is not listed (`contract/presence.py`) |
 | introduce | as `contract/introduction.py` has it | `{ok: true}`: handed on, not answered |
-| ticket | `{peer}` | `{ok: true, ticket, secret}` for the peer's home relay; the peer is told its own |
+| ticket | `{peer, look?}` | `{ok: true, ticket, secret}` for the peer's home relay; the peer is told its own |
 | goodbye | – | `{ok: true}`; offline at once |
 | presence (to the agent) | – | one person, as `GET /user` says it; `key` null: nobody any more, for this watcher |
 | introduction (to the agent) | – | what `introduce` was given |
@@ -39,7 +39,7 @@ from rendezvous.batches import MOST, Batches
 from rendezvous.contract.encoding import from_text, to_text
 from rendezvous.contract.introduction import read_introduction
 from rendezvous.contract.names import MAX_NAME_LENGTH, skeleton
-from rendezvous.contract.presence import LOOKER_SIZE, MAX_WATCHED, Reach, looker, read_reach
+from rendezvous.contract.presence import LOOK_SIZE, LOOKER_SIZE, MAX_WATCHED, Reach, looker, read_reach
 from rendezvous.people import Delivery, Person
 from rendezvous.routes import observed_host
 from rendezvous.sockets import sid as _sid
@@ -199,7 +199,7 @@ class Live:
 
     def _ticketed(self, peer: Peer, argument: object) -> Answer:
         name = argument.get("peer") if isinstance(argument, dict) else None
-        other = self._reach(_names({"names": [name]})[0], peer)
+        other = self._reach(_names({"names": [name]})[0], peer, _look(argument))
         if other.key == peer.key:
             raise Refused(400, "bad_request", "A ticket is for two.")
         relay = other.relay or self._authority.relay
@@ -212,9 +212,11 @@ class Live:
         self._hand(other, "ticket", {"peer": peer.name, **theirs})
         return {**ours}
 
-    def _reach(self, name: str, peer: Peer) -> Person:
-        """Return somebody whom this peer sees, and who is here."""
+    def _reach(self, name: str, peer: Peer, look: bytes | None = None) -> Person:
+        """Return somebody whom this peer sees, or the holder of an invite's secret, and who is here."""
         (person,) = self._store.find_many([name], peer.looker)
+        if person is None and look is not None:
+            (person,) = self._store.find_many([name], looker(look))
         if person is None:
             raise Refused(404, "unknown_person", "Nobody has that name here.")
         if not person.online or not person.attachment:
@@ -299,6 +301,14 @@ def _reach(argument: object) -> Reach | None:
         return read_reach(said) if said is not None else None
     except ValueError as error:
         raise Refused(400, "bad_request", str(error)) from None
+
+
+def _look(argument: object) -> bytes | None:
+    look = argument.get("look") if isinstance(argument, dict) else None
+    try:
+        return from_text(look, LOOK_SIZE) if isinstance(look, str) else None
+    except ValueError:
+        return None
 
 
 def _lookers(argument: object) -> list[bytes]:

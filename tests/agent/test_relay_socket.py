@@ -5,7 +5,6 @@ The other end is a real WebSocket server (simple-websocket, as engine.io serves 
 
 import queue
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ import simple_websocket
 
 from agent import relay_socket
 from agent.protocol.packet import Address, Datagrams
-from agent.relay_socket import QUEUE_BYTES, RelaySockets, split
+from agent.relay_socket import MESSAGE_BYTES, QUEUE_BYTES, RelaySockets
 
 WAIT = 10.0
 
@@ -132,8 +131,6 @@ def test_what_does_not_speak_websocket_is_refused_or_unreachable(sockets: Socket
 
 @pytest.mark.parametrize("message", [b"\0", b"\0\2x", b"\0\0", b"\0\1x\0"])
 def test_a_message_that_is_not_whole_ends_the_connection(echo: Echo, sockets: Sockets, message: bytes) -> None:
-    with pytest.raises(ValueError, match="message"):
-        list(split(message))
     sockets.send(b"x", 1)
     sockets.came.get(timeout=WAIT)
     connection = echo.accepted.get()
@@ -151,7 +148,7 @@ def test_a_queue_that_is_full_loses_what_does_not_fit(echo: Echo, sockets: Socke
     while bytes(sockets.came.get(timeout=WAIT).data) != b"last":
         came += 1
     assert came == QUEUE_BYTES // 1000
-    assert all(len(list(split(message))) <= 33 for message in list(echo.messages.queue))
+    assert all(len(message) <= MESSAGE_BYTES for message in list(echo.messages.queue))
 
 
 def test_what_is_idle_is_closed_without_a_word(echo: Echo, sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +169,3 @@ def test_stopping_ends_all_and_says_nothing(echo: Echo, sockets: Sockets) -> Non
     sockets.send(b"x", 1, number=3)
     assert sockets.broke.empty()
     assert echo.accepted.qsize() == 1
-
-
-def test_split_is_the_inverse_of_the_framing() -> None:
-    parts = [b"a", b"bc", bytes(1461)]
-    message = b"".join(struct.pack("!H", len(part)) + part for part in parts)
-    assert list(split(message)) == parts
