@@ -1,13 +1,8 @@
 """What the rendezvous says, as JSON values: people and errors. Used by `routes.py` and `events.py`."""
 
-from typing import Final
-
 from rendezvous.contract.encoding import to_text
 from rendezvous.people import Person
 from rendezvous.proxies import network_of
-
-TELL_EVERY_HOST: Final = True
-"""Whether the address of a person is told whatever they chose."""
 
 
 class Refused(Exception):
@@ -41,7 +36,7 @@ def card(person: Person, server: bytes, asker: str = "") -> dict[str, object]:
     """Return everything that may be known of one person, with the server's signed word on it, by whoever asks from an
     address.
     """
-    where = {"host": person.host} if person.direct or TELL_EVERY_HOST else {}
+    where = {"host": person.host} if person.direct else {}
     return entry(person) | {
         "box_key": to_text(person.box_key),
         "box_signature": to_text(person.box_signature),

@@ -43,7 +43,16 @@ def test_two_people_sign_up_and_find_each_other(rendezvous: Rendezvous) -> None:
         person = alice.directory.get_person("BOB")
         assert (person.key, person.box_key) == (BOB.key, BOB.box_key)
         assert person.box_signature == BOB.box_signature("bob")
-        assert (person.host, person.port) == ("127.0.0.1", 5002)
+        assert (person.host, person.port, person.direct) == (None, 5002, False)
+
+
+def test_who_is_directly_reachable_is_seen_with_the_address(rendezvous: Rendezvous) -> None:
+    with client(rendezvous.url, ALICE) as alice, client(rendezvous.url, CAROL, direct=True) as carol:
+        alice.directory.sign_up("alice", 5001)
+        carol.directory.sign_up("carol", 5003)
+        person = alice.directory.get_person("carol")
+        assert (person.host, person.port, person.direct) == ("127.0.0.1", 5003, True)
+        assert carol.directory.forget()
 
 
 def test_pages_and_searches(rendezvous: Rendezvous) -> None:

@@ -101,7 +101,7 @@ def test_presence_is_pushed_to_those_who_watch_and_to_nobody_else(rendezvous: Re
     alice = Agent(rendezvous, sign_up(rendezvous, ALICE, "Alice"))
     carol = Agent(rendezvous, sign_up(rendezvous, CAROL, "carol"))
     assert alice.call("watch", {"names": ["BOB", "nobody"]}) == {"ok": True, "people": []}
-    bob = Agent(rendezvous, sign_up(rendezvous, BOB, "bob"))
+    bob = Agent(rendezvous, sign_up(rendezvous, BOB, "bob", direct=True))
     person = alice.presence.until(lambda value: bool(value["online"]))
     assert (person["username"], person["host"], person["port"]) == ("bob", "127.0.0.1", 5001)
     started = time.monotonic()

@@ -40,8 +40,7 @@ def looked_up(rendezvous: Rendezvous, name: str) -> Any:
     return requests.get(f"{rendezvous.url}/user", params={"id": name}, timeout=PATIENCE).json()
 
 
-def test_an_address_is_told_only_of_those_who_chose_so(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "TELL_EVERY_HOST", False)
+def test_an_address_is_told_only_of_those_who_chose_so(client: FlaskClient) -> None:
     assert signed(client, ALICE, "alice").status_code == 201
     assert signed(client, BOB, "bob", direct=True).status_code == 201
     quiet, direct = (client.get(f"/user?id={name}").get_json() for name in ("alice", "bob"))

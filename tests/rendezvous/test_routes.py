@@ -49,7 +49,7 @@ def test_it_says_what_it_is_and_which_key_it_has(client: FlaskClient) -> None:
 def test_a_signed_sign_up_is_found_with_its_keys_and_the_address_it_came_from(
     client: FlaskClient,
 ) -> None:
-    response = signed(client, ALICE, "Alice", ip="10.9.9.9")
+    response = signed(client, ALICE, "Alice", ip="10.9.9.9", direct=True)
     assert response.status_code == 201
     assert response.get_json()["host"] == "127.0.0.1"
     person = client.get("/user", query_string={"id": "alice"}).get_json()
@@ -69,7 +69,7 @@ def test_a_signed_sign_up_is_found_with_its_keys_and_the_address_it_came_from(
         "online": True,
         "host": "127.0.0.1",
         "port": 5001,
-        "direct": False,
+        "direct": True,
         "relay": None,
         "reach": None,
         "same_network": True,

@@ -127,7 +127,7 @@ def test_a_client_of_the_directory_lives_behind_tls(url: str, rendezvous: Rendez
 
 
 def test_an_agent_lives_behind_tls(url: str, folder: Path) -> None:
-    agent = Agent("carol", furnished(folder / "carol"), url)
+    agent = Agent("carol", furnished(folder / "carol"), url, "--direct")
     agent.start()
     try:
         agent.wait_until_ready()

@@ -26,6 +26,7 @@ class Client:
     url: str
     who: Someone
     visibility: str = "listed"
+    direct: bool = False
     presence: Heard[Person] = field(default_factory=Heard)
     status: Heard[tuple[str, str]] = field(default_factory=Heard)
     evidence: Heard[Evidence] = field(default_factory=Heard)
@@ -46,6 +47,7 @@ class Client:
             on_evidence=self.evidence,
             on_ticket=self.tickets,
             visibility=self.visibility,
+            direct=self.direct,
         )
 
     def close(self) -> None:
@@ -64,8 +66,8 @@ class Client:
 
 
 @contextlib.contextmanager
-def client(url: str, who: Someone, visibility: str = "listed") -> Iterator[Client]:
-    started = Client(url, who, visibility)
+def client(url: str, who: Someone, visibility: str = "listed", *, direct: bool = False) -> Iterator[Client]:
+    started = Client(url, who, visibility, direct)
     started.directory.start()
     yield started
     started.directory.stop()
