@@ -5,6 +5,7 @@ Pure. Used by `doctor`, which knows the facts, and by the command `agent doctor`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from agent.forecast import Forecast, Obstacle, Reach, Side, side_of
@@ -72,6 +73,11 @@ def written(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_loopback(address: Address) -> bool:
+    """Tell whether an address is one that every machine has for itself."""
+    return address[0] not in (RELAY_UDP, RELAY_WS) and ip_address(address[0]).is_loopback
+
+
 def sentence(tried: Tried, name: str, ours: Sequence[Candidate], *, here: bool) -> str:
     """Say which address was tried from which side, and what came of it."""
     what = written(tried.address)
@@ -97,7 +103,8 @@ def _from(address: Address, ours: Sequence[Candidate]) -> str:
     if address[0] in (RELAY_UDP, RELAY_WS):
         return "You"
     family = ":" in address[0]
-    hosts = [one.address for one in ours if one.found is Found.HOST and (":" in one.address[0]) == family]
+    named = [one.address for one in ours if one.found is Found.HOST and not is_loopback(one.address)]
+    hosts = [address for address in named if (":" in address[0]) == family]
     return f"Your {written(hosts[0])}" if len(hosts) == 1 else "You"
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from agent.diagnosis import Case, advise, milliseconds, network, sentence, written
+from agent.diagnosis import Case, advise, is_loopback, milliseconds, network, sentence, written
 from agent.forecast import NOTHING_TOLD, Forecast, Obstacle, Reach, forecast
 from agent.protocol.candidates import Candidate, Nat
 from agent.protocol.relays import RelayStatus
-from agent.protocol.report import Report
+from agent.protocol.report import Outcome, Report
 
 Value = dict[str, Any]
 WEBSOCKET: Final = "websocket"
@@ -100,7 +100,8 @@ class Doctor:
     def mine(self) -> Value:
         """Return this agent's own situation: what `reachability` says beside the rendezvous."""
         here = self._here()
-        found = [{"found": one.found.name.lower(), "address": written(one.address)} for one in here.candidates]
+        told = [one for one in here.candidates if not is_loopback(one.address)]
+        found = [{"found": one.found.name.lower(), "address": written(one.address)} for one in told]
         relays = [_relay_value(one) for one in self._relays()]
         lists = {"candidates": found, "stun": list(here.stun), "notes": list(here.notes), "relays": relays}
         return {"nat": _network_value(here.reach), **lists}
@@ -175,6 +176,8 @@ def _tried(case: Case, ours: Sequence[Candidate]) -> list[Value]:
     values = []
     for side, here, several in (("here", True, case.here), ("there", False, case.there)):
         for one in several:
+            if is_loopback(one.address) and one.outcome is not Outcome.ANSWERED:
+                continue  # the other is on another machine: this says nothing
             value = {
                 "side": side,
                 "found": one.found.name.lower(),

@@ -151,7 +151,10 @@ class Received:
         self._unacknowledged = 0
         return max(0.0, now - self._largest_at), self._ranges.descending(MAX_RANGES_SENT)
 
-    def loss(self) -> float:
-        """Estimate which share of the peer's packets never came, 0 to 1, over what is still remembered."""
+    def loss(self, least: int = 0) -> float:
+        """Estimate which share of the peer's packets never came, 0 to 1, over what is still remembered.
+
+        0 where that is no more than `least` packets.
+        """
         span = self.largest + 1 - self._floor
-        return 1 - self._ranges.total() / span if span > 0 else 0.0
+        return 1 - self._ranges.total() / span if span > least else 0.0

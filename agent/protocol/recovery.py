@@ -17,6 +17,7 @@ from agent.protocol.contents import Content
 from agent.protocol.delivery import Sent
 from agent.protocol.errors import PeerError
 from agent.protocol.frames import Ack
+from agent.protocol.packet import SMALLEST_DATAGRAM
 
 PACKET_THRESHOLD: Final = 3  # RFC 9002 section 6.1.1; raised when it proves too hasty
 MAX_PACKET_THRESHOLD: Final = 128
@@ -92,6 +93,10 @@ class Recovery:
         self.bytes_sent += total
         self._last_eliciting = now
         self.probes = max(0, self.probes - 1)
+
+    def loss(self, least: int = 0) -> float:
+        """Return the share of what was sent that was lost, 0 to 1; 0 where that is no more than `least` packets."""
+        return self.bytes_lost / self.bytes_sent if self.bytes_sent > least * SMALLEST_DATAGRAM else 0.0
 
     def room(self) -> int:
         """Return how many bytes the congestion window still takes."""

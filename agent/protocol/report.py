@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from agent.protocol.candidates import Found, Nat, PathKind
 from agent.protocol.packet import Address
+
+MEASURABLE: Final = 500
+"""Packets from which on the share that was lost is told: challenges to paths that lead nowhere count as numbers too."""
 
 
 class Outcome(StrEnum):

@@ -28,7 +28,7 @@ from agent.protocol.path import Path
 from agent.protocol.paths import QUIET, Paths
 from agent.protocol.ranking import Standing, relayed
 from agent.protocol.recovery import Recovery
-from agent.protocol.report import Report
+from agent.protocol.report import MEASURABLE, Report
 from agent.protocol.sealing import PIECE_OVERHEAD, Opened, Opener, Sealer, batch_limit
 from agent.protocol.transfer import ReceiveTransfer, SendTransfer
 
@@ -116,13 +116,11 @@ class Session:
 
     def loss(self, sending: bool) -> float:
         """Estimate the share of packets lost, 0 to 1: of ours, or of the peer's."""
-        if not sending:
-            return self._received.loss()
-        return self._recovery.bytes_lost / self._recovery.bytes_sent if self._recovery.bytes_sent else 0.0
+        return self._recovery.loss() if sending else self._received.loss()
 
     def report(self) -> Report:
         """Tell how the peer is reached, and what was tried."""
-        path, loss = self.path, max(self.loss(sending=True), self.loss(sending=False))
+        path, loss = self.path, max(self._recovery.loss(MEASURABLE), self._received.loss(MEASURABLE))
         here, there, nat = self.paths.tried(), self.there.tried, self.paths.theirs.nat
         return Report(path.kind, path.address, self.rtt, loss, path.since, nat, here, there, self.began_relayed)
 

@@ -216,6 +216,19 @@ def test_a_network_is_told_in_plain_words(reach: Reach, words: str) -> None:
     assert words in network(reach)
 
 
+def test_an_address_that_every_machine_has_is_told_only_where_it_answered() -> None:
+    own = [
+        tried(Found.HOST, (host, 4001), outcome) for host in ("127.0.0.1", "::1") for outcome in ("refused", "answered")
+    ]
+    ours = (*MINE.candidates, Candidate(Found.HOST, ("127.0.0.1", 5051)))
+    stand = Stand({BOB: told(PathKind.RELAY_UDP, here=tuple(own))}, mine=replace(MINE, candidates=ours))
+    assert [one["sentence"] for one in stand.doctor().examine(bob())["tried"]] == [
+        "Your 192.168.1.4:5051 → their 127.0.0.1:4001: answered",
+        "You → their [::1]:4001: answered",
+    ]
+    assert [one["address"] for one in stand.doctor().mine()["candidates"]] == ["192.168.1.4:5051", "203.0.113.9:4001"]
+
+
 def test_my_own_situation_is_told_with_addresses_servers_and_relays() -> None:
     stun = ({"server": "198.51.100.7:3478", "address": "203.0.113.9:4001"},)
     mine = Stand(bindings=(BINDING,), mine=replace(MINE, stun=stun)).doctor().mine()

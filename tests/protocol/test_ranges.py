@@ -101,6 +101,7 @@ def test_a_flood_of_gaps_takes_no_more_memory_and_what_was_forgotten_counts_as_s
     assert all(received.seen(number) for number in range(2 * MAX_RANGES_KEPT - 1))
     assert not received.seen(4 * MAX_RANGES_KEPT - 3)
     assert received.loss() == pytest.approx(0.5, abs=0.01)
+    assert received.loss(least=4 * MAX_RANGES_KEPT) == 0.0
 
 
 def test_the_second_packet_that_wants_an_acknowledgement_gets_one_at_once() -> None:
