@@ -4,16 +4,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.protocol.front import Front
 from agent.protocol.packet import SMALLEST_DATAGRAM, Address, Datagrams
+from agent.protocol.reflexion import StunServer
 from agent.protocol.request import Kind, Phase
 from rendezvous.contract.relay import HEADER_SIZE
 from tests.support.handshakes import ALICE, BOB
 from tests.support.network import Host, Network
 from tests.support.pair import ADDRESSES, QUOTE, Person, picture
-from tests.support.reachable import RELAY, WEBSOCKET, RelayHost
-from tests.support.relayed import secret_of, sign
+from tests.support.reachable import RELAY, STUN, WEBSOCKET, Agent, RelayHost
+from tests.support.relayed import Bench, secret_of, sign
 
 
 class Relayed(Person):
@@ -88,6 +91,23 @@ def test_who_asks_before_the_relay_is_bound_does_not_wait_longer_than_it_must() 
     began = pair.network.now
     assert pair.until(id, Phase.DONE)
     assert pair.network.now - began < 1.2
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.binary(min_size=1, max_size=300),
+    first=st.sampled_from([0, 1, 3, 4, *range(0xE0, 0xF0)]),
+    size=st.integers(1, 300),
+    at=st.sampled_from([RELAY, STUN, ("203.0.113.9", 9), ("websocket", 1), ("relay-udp", 1)]),
+)
+def test_no_datagram_whatsoever_stops_the_front(data: bytes, first: int, size: int, at: Address) -> None:
+    pair = Agent(Network(1), ADDRESSES["alice"], ALICE.key)
+    pair.front.learn([StunServer(STUN, 3479)], 0.0)
+    ticket = Bench().tickets()[0]
+    pair.front.relay(BOB.key, ticket, secret_of(ticket), [RELAY, WEBSOCKET], 0.0)
+    pair.front.receive([Datagrams(at, memoryview(bytes([first]) + data), size)], 0.1)
+    assert pair.core.routes == {}
+    assert pair.front.next_event() is None
 
 
 @pytest.mark.parametrize("what", ["the relay forgets", "a mapping is flushed", "UDP stops"])
