@@ -18,6 +18,7 @@ from agent.invite import read_invite
 from agent.ledger import Ledger
 from agent.library import Library
 from agent.member import Member, open_later
+from agent.neighbours import Neighbours
 from agent.node import Node
 from agent.people import People
 from agent.person import Person
@@ -51,6 +52,7 @@ class Agent:
     _pictures: Pictures
     _view: StateView
     _reach: Reachability
+    _neighbours: Neighbours
     _stopping: bool = False
 
     def start(self) -> None:
@@ -69,6 +71,7 @@ class Agent:
         self._pictures.stop()
         self._node.stop()
         self._reach.stop()
+        self._neighbours.neighbourhood.stop()
         self._text_link.stop()
         self._directory.stop()
         self._library.close()
@@ -82,7 +85,7 @@ class Agent:
         except UsageError as error:
             _log.warning("%s", error.message)
             if error.code == "rendezvous_down" and self._history.setting("name"):
-                self._view.publish()
+                self.exchange.go_on()
 
     def _fill_library(self) -> None:
         try:
@@ -140,8 +143,13 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         lambda: Here(reach.reach, reach.candidates, reach.stun, view.is_up, reach.relay, sockets.port),
         lambda: node.now(),
     )
+    neighbours = Neighbours(
+        directory, core, history, identity, settings, sockets.port, reach.mapped, lambda *n: late[3](*n)
+    )
+    reach.on_network_changed = neighbours.neighbourhood.network_changed
     people = People(
         directory,
+        neighbours,
         history,
         ledger,
         publish,
@@ -180,7 +188,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     )
     view.code_required = lambda: directory.code_required
     view.network = doctor.mine
-    exchange.join(ledger, identity.key, settings.invite, doctor)
+    exchange.join(ledger, identity.key, settings.invite, doctor, neighbours)
 
     library.discard_unfinished(exchange.take_up())
 
@@ -198,8 +206,16 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         if status == "up":
             open_later(exchange)
 
-    late += [on_presence, on_status, view.found]
-    return Agent(exchange, settings, history, ledger, library, directory, node, text_link, pictures, view, reach)
+    def on_neighbour(key: bytes, here: bool) -> None:
+        people.way_changed(key)
+        contact = people.by_key(key)
+        if here and contact is not None:
+            threading.Thread(target=exchange.came_online, args=(contact.name,), daemon=True).start()
+
+    late += [on_presence, on_status, view.found, on_neighbour]
+    return Agent(
+        exchange, settings, history, ledger, library, directory, node, text_link, pictures, view, reach, neighbours
+    )
 
 
 def _rendezvous(settings: Settings, history: History) -> str:

@@ -146,6 +146,7 @@ class Exchange:
         card = Card(person.name, person.key, person.box_key, person.box_signature)
         chosen = self._direct and person.direct  # by both: else strangers meet at the relay, and see no address
         addresses = [(person.host, person.port)] if chosen and person.host and person.port else []
+        addresses += self._people.nearby(person.key)  # so did they who announce themselves in this local network
         why_not = self._approach(card, person.online, addresses)
         return self._ask(Kind.CONNECTION, card, why_not, wish, lifetime, None)
 

@@ -115,10 +115,9 @@ class Happenings:
         else:
             threading.Thread(target=self._at_the_door, args=(event,), daemon=True).start()
 
-    def _enter(self, event: e.RequestMade, name: str) -> None:
-        more: dict[str, Any] = (
-            {"image": image_value(event.image, url=False)} if event.image and not event.made_here else {}
-        )
+    def _enter(self, event: e.RequestMade, name: str, **more: Any) -> None:
+        if event.image and not event.made_here:
+            more["image"] = image_value(event.image, url=False)
         self._entries.add(
             event.request.hex(),
             event.kind.value,
@@ -132,9 +131,11 @@ class Happenings:
 
     def _at_the_door(self, event: e.RequestMade) -> None:
         """Show a stranger's request once the directory says that the name is theirs."""
-        name, reason = event.peer.name, ""
+        name, reason, more = event.peer.name, "", {}
         try:
-            if self._people.look_up(name).key != event.peer.key:
+            person = self._people.look_up(name, event.peer.key)
+            more = {"unchecked": True} if person.unchecked else {}
+            if person.key != event.peer.key:
                 reason = f"The rendezvous knows {name} by another key."
         except UsageError as error:
             reason = "It could not be checked who is asking: " + error.message
@@ -145,7 +146,7 @@ class Happenings:
         if reason:
             self._refuse(event.request, reason)
         elif self._core.find(event.request) is not None:
-            self._enter(event, name)
+            self._enter(event, name, **more)
         self._node.wake()
 
     def _refuse(self, id: bytes, reason: str) -> None:

@@ -10,6 +10,7 @@ from agent.doctor import Doctor
 from agent.exchange import Answer, Exchange
 from agent.invite import Invite, read_invite
 from agent.ledger import Ledger
+from agent.neighbours import Neighbours
 from agent.protocol.errors import UsageError
 from rendezvous.contract.identity import fingerprint
 from rendezvous.contract.presence import VISIBILITIES
@@ -20,15 +21,26 @@ INVITE_IMAGE: Final = "/invite.svg"
 class Member(Exchange):
     """The calls of the local contract, those about the rendezvous included. `join` before anything else."""
 
-    def join(self, ledger: Ledger, key: bytes, pending: str | None, doctor: Doctor) -> None:
+    def join(self, ledger: Ledger, key: bytes, pending: str | None, doctor: Doctor, neighbours: Neighbours) -> None:
         """Take what these calls need; `pending` is an invite link to open once it can be."""
-        self._ledger, self._key, self._doctor = ledger, key, doctor
+        self._ledger, self._key, self._doctor, self._neighbours = ledger, key, doctor, neighbours
         self.pending = pending
 
     def sign_up(self, *, name: str, code: str | None = None) -> Answer:
         """Claim a name at the rendezvous, with the code that it wants of newcomers, if it does."""
         self._directory.code = (code or "").strip()[:200]
         return super().sign_up(name=name)
+
+    def signed_up(self, name: str) -> None:
+        """Go by this name from now on, in the local network too."""
+        super().signed_up(name)
+        self._neighbours.refresh()
+
+    def go_on(self) -> None:
+        """Go by the name from before while the rendezvous is away: those who were met, and the LAN, are still there."""
+        self._reach.begin()
+        self._neighbours.refresh()
+        self._view.publish()
 
     def connect_to(self, *, peer: str, wish: str | None = None, lifetime: int | None = None) -> Answer:
         """Ask someone for a connection."""
@@ -48,6 +60,7 @@ class Member(Exchange):
         if visibility not in VISIBILITIES:
             raise UsageError("bad_request", f"visibility is one of: {', '.join(VISIBILITIES)}.")
         self._history.set_setting("visibility", visibility)
+        self._neighbours.refresh()
         self._people.allow()
         self._directory.set_visibility(visibility)
         self._view.publish()
@@ -61,6 +74,7 @@ class Member(Exchange):
         statement = self._directory.forget()
         self._core.name = None
         self._history.set_setting("name", None)
+        self._neighbours.refresh()
         self._view.publish()
         message = f"The rendezvous has forgotten {name}: the name is free, and nobody finds you there."
         self._view.tell("notice", {"level": "info", "code": "forgotten", "message": message})

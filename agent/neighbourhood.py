@@ -152,13 +152,14 @@ class Neighbourhood:
                 except (ValueError, KeyError, TypeError, AttributeError):
                     return "made no sense"
                 try:
-                    self._take(said)
+                    self.take(said)
                 except Exception as error:
                     _log.error("A fault in the agent, with its neighbourhood: %s: %s", type(error).__name__, error)
                     _log.debug("It was raised here.", exc_info=error)
         return None
 
-    def _take(self, said: lines.Said) -> None:
+    def take(self, said: lines.Said) -> None:
+        """Take one thing that the child says."""
         match said:
             case Mapped(mappings, notes):
                 before = self._addresses()
@@ -180,9 +181,9 @@ class Neighbourhood:
 
     def _forget(self) -> None:
         """Take back all that a child has told."""
-        self._take(Mapped((), ()))
+        self.take(Mapped((), ()))
         for name, key in list(self._people):
-            self._take(Gone(name, key))
+            self.take(Gone(name, key))
 
 
 def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:

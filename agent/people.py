@@ -18,6 +18,7 @@ from agent.doctor import There
 from agent.forecast import Reach
 from agent.history import Contact, History
 from agent.ledger import Evidence, Ledger
+from agent.neighbours import Neighbours
 from agent.person import Person
 from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
@@ -25,6 +26,7 @@ from agent.protocol.packet import Address
 from agent.protocol.ranking import relayed
 from agent.words import digits, words
 from rendezvous.contract.identity import fingerprint
+from rendezvous.contract.names import skeleton
 from rendezvous.contract.presence import LOOK_SIZE, looker
 from rendezvous.contract.statement import read_statement
 
@@ -39,6 +41,7 @@ class People:
     def __init__(
         self,
         directory: Directory,
+        neighbours: Neighbours,
         history: History,
         ledger: Ledger,
         publish: Publish,
@@ -47,7 +50,7 @@ class People:
         beside: Callable[[There], dict[str, Any]] = lambda _: {},
     ) -> None:
         """Begin; `beside` tells of the way to somebody, for what the page sees of them."""
-        self._directory = directory
+        self._directory, self._neighbours = directory, neighbours
         self._history = history
         self._ledger = ledger
         self._publish = publish
@@ -65,18 +68,24 @@ class People:
         return [self._of_contact(contact) for contact in self._history.contacts()]
 
     def listed(self, query: str, after: str | None, without: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Return a page of the directory, without ourselves."""
-        people, following = self._directory.list_people(query, after)
-        return [self._of_person(person) for person in people if person.name != without], following
+        """Return a page of the directory, or of the LAN's people, without ourselves."""
+        people, following = self._neighbours.list_people(query, after)
+        shown = [person for person in people if person.name != without and not self._pretends(person)]
+        return [self._of_person(person) for person in shown], following
 
     def get(self, name: str) -> dict[str, Any]:
         """Return what is known of one person; UsageError `unknown_person`, `rendezvous_down`."""
-        return self._of_person(self._directory.get_person(name, self.secret(name)))
+        return self._of_person(self._found(name))
 
-    def look_up(self, name: str) -> Person:
-        """Ask the directory; UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact."""
-        person = self._directory.get_person(name, self.secret(name))
-        self._note(person)
+    def look_up(self, name: str, key: bytes | None = None) -> Person:
+        """Ask the directory, and the LAN (for the one of this key) where it is away.
+
+        UsageError `unknown_person`, `rendezvous_down`, and `key_changed` for a contact.
+        """
+        person = self._found(name, key)
+        contact = self._note(person)
+        if person.unchecked and contact is not None and contact.other_key is not None:
+            self._history.check_pin(contact.name, contact.other_key)
         if person.key is not None:
             self._history.check_pin(person.name, person.key)
         return person
@@ -100,7 +109,7 @@ class People:
         """Return what the connection doctor is to know of somebody; UsageError as `look_up`, but for a contact."""
         contact = self._history.contact(name)
         if contact is None:
-            person = self._directory.get_person(name, self.secret(name))
+            person = self._found(name)
             return _there(person.name, person.key, person)
         if contact.name not in self._seen:
             with contextlib.suppress(UsageError):
@@ -113,7 +122,7 @@ class People:
         While the directory is away, whoever was reached before may still be. UsageError `key_changed` where a decision
         about their key is due.
         """
-        addresses = list(contact.addresses)
+        addresses = list(dict.fromkeys((*self._neighbours.addresses(contact.key), *contact.addresses)))
         try:
             person = self.look_up(contact.name)
         except UsageError as error:
@@ -125,6 +134,10 @@ class People:
         if person.direct and person.host and person.port and (person.host, person.port) not in addresses:
             addresses.append((person.host, person.port))
         return person.online, addresses
+
+    def nearby(self, key: bytes | None) -> list[Address]:
+        """Return where in the local network somebody announces themselves."""
+        return self._neighbours.addresses(key)
 
     # --- learning ---
 
@@ -276,6 +289,22 @@ class People:
 
     # --- inside ---
 
+    def _found(self, name: str, key: bytes | None = None) -> Person:
+        contact = self._history.contact(name)
+        wanted = contact.key if key is None and contact is not None else key
+        person = self._neighbours.get_person(name, self.secret(name), wanted)
+        if self._pretends(person):
+            message = f"Somebody in the local network calls themselves {name}, with another key than your contact's."
+            raise UsageError("key_changed", message)
+        return person
+
+    def _pretends(self, person: Person) -> bool:
+        """Tell whether somebody for whom no rendezvous vouches has the name of a contact, and is not that contact."""
+        if not person.unchecked:
+            return False
+        like = skeleton(person.name)
+        return any(one.key != person.key and skeleton(one.name) == like for one in self._history.contacts())
+
     def _pinned(self, name: str) -> Contact:
         contact = self._history.contact(name)
         if contact is None:
@@ -285,8 +314,8 @@ class People:
     def _note(self, person: Person) -> Contact | None:
         """Take the directory's word on a contact; None for anybody else."""
         contact = self._history.contact(person.name)
-        if contact is None:
-            return None
+        if contact is None or person.unchecked:
+            return contact
         before = self._seen.get(person.name)
         if person.box_key is None and before is not None:  # a page of the list says nothing of networks
             person = replace(person, reach=before.reach, same_network=before.same_network)
@@ -307,16 +336,18 @@ class People:
             self._publish("people", [self._of_contact(contact)])
 
     def _of_contact(self, contact: Contact) -> dict[str, Any]:
-        seen = self._seen.get(contact.name)
+        seen, lan = self._seen.get(contact.name), bool(self.nearby(contact.key))
         value = {
             "name": contact.name,
             **_written(contact.key),
-            "online": seen is not None and seen.online,
+            "online": lan or (seen is not None and seen.online),
             "connected": contact.connected,
             "verified": contact.verified,
             "key_changed": contact.other_key is not None,
             **self._beside(_there(contact.name, contact.key, seen)),
         }
+        if lan:
+            value["lan"] = True
         if contact.other_key is not None:
             value |= {f"new_{form}": text for form, text in _written(contact.other_key).items()}
             value["key_kept"] = contact.other_refused
@@ -335,6 +366,7 @@ class People:
             "verified": person.key is not None and bool(self._history.setting(invited(person.key))),
             "key_changed": False,
         }
+        value |= {field: True for field in ("lan", "unchecked") if getattr(person, field)}
         if person.box_key is not None:
             value |= self._beside(_there(person.name, person.key, person))
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})

@@ -32,7 +32,8 @@ class Person:
     nor a `statement`, the rendezvous' signed word; where there is one, it is about the same keys, and its signature is
     still to be checked. Without a `key`: nobody, or nobody for us. There is a `host` for who is `direct` alone: has
     chosen that whoever sees them may see their address. `relay` is where their agent can be sent to, HOST:PORT;
-    `same_network`: the rendezvous sees them at our own address.
+    `same_network`: the rendezvous sees them at our own address. `lan`: announced in this local network; `unchecked`:
+    only there, no rendezvous has said that the name is theirs.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Person:
     relay: str | None = None
     reach: Words | None = None
     same_network: bool = False
+    lan: bool = False
+    unchecked: bool = False
 
     @property
     def fingerprint(self) -> str | None:

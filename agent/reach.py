@@ -76,6 +76,7 @@ class Reachability:
         self._troubles: dict[bytes, str] = {}
         self._asked: dict[bytes, float] = {}  # when a ticket was last asked for by ourselves
         self._begun, self._stopping = False, threading.Event()
+        self.on_network_changed: Callable[[], None] = lambda: None
         self.reach = forecast.NOTHING_TOLD
         self.candidates: tuple[Candidate, ...] = ()
 
@@ -190,6 +191,7 @@ class Reachability:
                 log.info("The network has changed.")
                 self._front.relearn(now)
                 self._core.network_changed(now)
+                self.on_network_changed()
                 self._servers = None
         stun = self._directory.servers.stun
         if stun != self._servers and (servers := _resolved_stun(stun)):

@@ -48,6 +48,7 @@ class Settings:
     no_candidates: tuple[Network, ...] = ()
     direct: bool = False
     lan: bool = True
+    port_mapping: bool = True
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +88,7 @@ def parse_settings(arguments: Sequence[str] | None = None, environment: Mapping[
         no_candidates=given.no_candidates,
         direct=given.direct,
         lan=not given.no_lan,
+        port_mapping=not given.no_port_mapping,
     )
 
 
@@ -125,6 +127,7 @@ def _build_parser(environment: Mapping[str, str]) -> Parser:
     left_out = "networks whose addresses no peer is told"
     add("--no-candidates", type=_networks, default=(), metavar="CIDR[,CIDR]", help=left_out)
     add("--direct", action="store_true", help="let strangers see this machine's address, and reach it without a relay")
+    add("--no-port-mapping", action="store_true", help="do not ask the router to open a port")
     add("--no-lan", action="store_true", help="neither be found in this local network, nor look for others there")
     add("--no-browser", action="store_true", help="do not open the page in a browser")
     add("--terminal", action="store_true", help="use it here, in a text menu, instead of in a browser")

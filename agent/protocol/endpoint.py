@@ -41,7 +41,8 @@ class Endpoint(Verbs):
 
     `start` counts this agent's starts, and is kept on disk by the caller; `connected` are the keys of the people that
     we are connected with, `counters` the last handshake counter of each key. `direct`: strangers who dial our address
-    are answered; else they must come through a relay, and whoever guesses an address learns nothing.
+    are answered; else they must come through a relay, and whoever guesses an address learns nothing. `neighbours` are
+    the keys of strangers who are answered anyway.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Endpoint(Verbs):
     ) -> None:
         self.name = name
         self.direct = True
+        self.neighbours: set[bytes] = set()
         self._start = start
         self._random = random
         self._events: deque[Event] = deque()
@@ -260,7 +262,8 @@ class Endpoint(Verbs):
 
     def _receive_initiation(self, data: bytes, address: Address, now: float) -> None:
         known = self._consent.connected
-        welcome = (lambda key: True) if self.direct or relayed(address) else known.__contains__
+        open_to_all = self.direct or relayed(address)
+        welcome = (lambda key: True) if open_to_all else lambda key: key in known or key in self.neighbours
         answer = self._doorkeeper.answer(data, address, self.name, self._sessions.keys(), now, welcome)
         if answer is None:
             return

@@ -24,7 +24,7 @@ KEY, OTHER, THIRD, BOX, SIGNATURE = b"k" * 32, b"o" * 32, b"3" * 32, b"b" * 32, 
 
 
 class Told:
-    """A directory, and a page, in the test's hands."""
+    """A directory, a local network where nobody is, and a page, in the test's hands."""
 
     def __init__(self) -> None:
         self.people: dict[str, Person] = {}
@@ -43,7 +43,7 @@ class Told:
 
     url = "http://127.0.0.1:8000"
 
-    def get_person(self, name: str, look: bytes = b"") -> Person:
+    def get_person(self, name: str, look: bytes = b"", key: bytes | None = None) -> Person:
         self.looks.append(look)
         if self.down:
             raise UsageError("rendezvous_down", "The rendezvous does not answer.")
@@ -53,6 +53,9 @@ class Told:
 
     def list_people(self, query: str, after: str | None) -> tuple[list[Person], None]:
         return list(self.people.values()), None
+
+    def addresses(self, key: bytes | None) -> list[tuple[str, int]]:
+        return []
 
     def watch(self, names: list[str]) -> None:
         pass
@@ -95,7 +98,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def people(told: Told, history: History, ledger: Ledger) -> People:
-    return People(told, history, ledger, told.hear, told.say, told.found.append)  # type: ignore[arg-type]
+    return People(told, told, history, ledger, told.hear, told.say, told.found.append)  # type: ignore[arg-type]
 
 
 def bob(people: People) -> dict[str, Any]:
