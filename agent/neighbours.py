@@ -65,26 +65,27 @@ class Neighbours:
 
         UsageError as `Directory.get_person`; `unreachable` where several people in the LAN have this name.
         """
+        if self._directory.is_down and (found := self._named(name, key)) is not None:
+            return found  # instead of waiting in vain first
         try:
             return self._with_lan(self._directory.get_person(name, look))
         except UsageError as error:
-            found = [] if error.code != "rendezvous_down" else self._named(name, key)
-            if len(found) > 1:
-                message = f"Several people in the local network call themselves {name}: none of them is asked."
-                raise UsageError("unreachable", message) from None
-            if not found:
+            if error.code != "rendezvous_down" or (found := self._named(name, key)) is None:
                 raise
-            return _unchecked(found[0])
+            return found
 
     def list_people(self, query: str, after: str | None) -> tuple[list[Person], str | None]:
         """Return a page of the directory; where it is away and the LAN has somebody, those."""
+        here = [_unchecked(one) for one in self.neighbourhood.people() if fold(one.name).startswith(fold(query))]
+        here.sort(key=lambda person: fold(person.name))
+        if here and self._directory.is_down:
+            return here, None
         try:
             people, following = self._directory.list_people(query, after)
         except UsageError as error:
-            people = [_unchecked(one) for one in self.neighbourhood.people() if fold(one.name).startswith(fold(query))]
-            if error.code != "rendezvous_down" or not people:
+            if error.code != "rendezvous_down" or not here:
                 raise
-            return sorted(people, key=lambda person: fold(person.name)), None
+            return here, None
         return [self._with_lan(person) for person in people], following
 
     def addresses(self, key: bytes | None) -> list[Address]:
@@ -93,9 +94,14 @@ class Neighbours:
 
     # --- inside ---
 
-    def _named(self, name: str, key: bytes | None) -> list[LanPerson]:
+    def _named(self, name: str, key: bytes | None) -> Person | None:
+        """Return whom the LAN has of this name: the one of this key, where there is one."""
         named = [one for one in self.neighbourhood.people() if skeleton(one.name) == skeleton(name)]
-        return [one for one in named if one.key == key] or named
+        found = [one for one in named if one.key == key] or named
+        if len(found) > 1:
+            message = f"Several people in the local network call themselves {name}: none of them is asked."
+            raise UsageError("unreachable", message)
+        return _unchecked(found[0]) if found else None
 
     def _with_lan(self, person: Person) -> Person:
         if not self.addresses(person.key):

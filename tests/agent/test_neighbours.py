@@ -27,6 +27,7 @@ class World:
 
     url: str = "http://10.0.0.1:8000"
     down: bool = True
+    is_down: bool = False  # whether that was noticed before
     known: dict[str, Person] = field(default_factory=dict)
     name: str | None = "alice"
     neighbours: set[bytes] = field(default_factory=set)
@@ -101,7 +102,11 @@ def code_of(call: Any, *arguments: Any) -> str:
     return refused.value.code
 
 
-def test_without_a_rendezvous_whoever_is_in_the_lan_is_listed_and_found(people: People, lan: Neighbours) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+def test_without_a_rendezvous_whoever_is_in_the_lan_is_listed_and_found(
+    people: People, lan: Neighbours, world: World, noticed: bool
+) -> None:
+    world.is_down = noticed
     assert code_of(people.listed, "", None, "alice") == "rendezvous_down"
     comes(lan, "bob")
     comes(lan, "alice", OTHER)
