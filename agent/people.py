@@ -110,11 +110,11 @@ class People:
         contact = self._history.contact(name)
         if contact is None:
             person = self._found(name)
-            return _there(person.name, person.key, person)
+            return self._there(person.name, person.key, person)
         if contact.name not in self._seen:
             with contextlib.suppress(UsageError):
                 self.look_up(contact.name)
-        return _there(contact.name, contact.key, self._seen.get(contact.name))
+        return self._there(contact.name, contact.key, self._seen.get(contact.name))
 
     def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
         """Return whether a contact is believed to be online, and where they were reached without a relay before.
@@ -330,6 +330,12 @@ class People:
             self._publish("notice", {"level": "error", "code": "key_changed", "message": message})
         return self._history.contact(person.name)
 
+    def _there(self, name: str, key: bytes | None, seen: Person | None) -> There:
+        lan = bool(self.nearby(key))
+        if seen is None:
+            return There(name, key, lan, same_network=lan)
+        return There(name, key, lan or seen.online, Reach.read(seen.reach or {}), lan or seen.same_network)
+
     def _tell(self, name: str) -> None:
         contact = self._history.contact(name)
         if contact is not None:
@@ -344,7 +350,7 @@ class People:
             "connected": contact.connected,
             "verified": contact.verified,
             "key_changed": contact.other_key is not None,
-            **self._beside(_there(contact.name, contact.key, seen)),
+            **self._beside(self._there(contact.name, contact.key, seen)),
         }
         if lan:
             value["lan"] = True
@@ -368,19 +374,13 @@ class People:
         }
         value |= {field: True for field in ("lan", "unchecked") if getattr(person, field)}
         if person.box_key is not None:
-            value |= self._beside(_there(person.name, person.key, person))
+            value |= self._beside(self._there(person.name, person.key, person))
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})
 
 
 def invited(key: bytes) -> str:
     """Name the setting that says that somebody's invitation named this key."""
     return f"invited {key.hex()}"
-
-
-def _there(name: str, key: bytes | None, seen: Person | None) -> There:
-    if seen is None:
-        return There(name, key, online=False)
-    return There(name, key, seen.online, Reach.read(seen.reach or {}), seen.same_network)
 
 
 def _written(key: bytes) -> dict[str, str]:
