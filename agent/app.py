@@ -140,7 +140,15 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
     doctor = Doctor(
         core,
         front.relays,
-        lambda: Here(reach.reach, reach.candidates, reach.stun, view.is_up, reach.relay, sockets.port),
+        lambda: Here(
+            reach.reach,
+            reach.candidates,
+            reach.stun,
+            view.is_up,
+            reach.relay,
+            sockets.port,
+            neighbours.neighbourhood.notes,
+        ),
         lambda: node.now(),
     )
     neighbours = Neighbours(

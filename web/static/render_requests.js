@@ -44,6 +44,7 @@ function requestCard(state, act, request) {
       wishText(request.wish),
       request.image && h("p.hint", null, imageFacts(request.image)),
       kind === "connection" && h("p.hint", null, texts.connectMeans),
+      request.unchecked && h("p.unchecked", null, phrase(texts.unchecked, { name: peer })),
       offered && (offered.length ? choice(kind, offered) : h("p.hint", null, texts[kind === "quote" ? "noQuotes" : "noImages"])),
       h("div.actions", null,
         button(texts.accept, () => {}, { look: "primary", type: "submit", busy, disabled: offered?.length === 0 }),

@@ -117,6 +117,7 @@ function askToConnect(state, act, person) {
   const sentence = person.online ? texts.mustConnect : texts.isOffline;
   return h("form.ask", { key: "connect", onsubmit: noSubmit },
     h("p.hint", { id: "why" }, phrase(sentence, { name: person.name })),
+    person.unchecked && h("p.unchecked", null, phrase(texts.unchecked, { name: person.name })),
     person.online && wishField(texts.wishConnect),
     h("div.actions", null,
       button(texts.askToConnect, asking(act, "connection", person.name), {

@@ -248,6 +248,7 @@ export const texts = Object.freeze({
   atRandom: "Pick one at random",
   noQuotes: "You offer no quote yet. Add one under “What I offer”, or decline.",
   noImages: "You offer no picture yet. Add one under “What I offer”, or decline.",
+  unchecked: "The rendezvous is away, so nobody vouches for this name. {name} is in your local network: compare keys to be sure.",
   connectMeans: "With your yes you may ask each other for things. Each one is asked again.",
 
   // what I offer
