@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from agent.datafolder import DataFolder
 from agent.directory import Directory
@@ -33,6 +34,9 @@ from agent.text_link import TextLink
 from agent.view import StateView
 
 Publish = Callable[[str, object], None]
+
+_GOODBYE_SECONDS: Final = 1.0
+"""At most, for the neighbours to hear that we leave and for routers to close our port."""
 
 _log = logging.getLogger("agent")
 
@@ -68,15 +72,16 @@ class Agent:
     def stop(self) -> None:
         """Say goodbye to peers and rendezvous, and close the files."""
         self._stopping = True
+        self._neighbours.stop()
         self._pictures.stop()
         self._node.stop()
         self._reach.stop()
-        self._neighbours.neighbourhood.stop()
         self._text_link.stop()
         self._directory.stop()
         self._library.close()
         self._history.close()
         self._ledger.close()
+        self._neighbours.neighbourhood.wait(_GOODBYE_SECONDS)
 
     def _sign_up(self, name: str) -> None:
         """Sign up by the name that was given, or used before; what the directory still has to try, it tries alone."""

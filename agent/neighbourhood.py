@@ -53,7 +53,8 @@ class Neighbourhood:
         self._wish: Wish | None = None
         self._child: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._wake, self._childless = threading.Event(), threading.Event()
+        self._childless.set()
         self._people: dict[tuple[str, bytes], LanPerson] = {}
         self.pid: int | None = None
         """The child's, None while there is none."""
@@ -82,12 +83,16 @@ class Neighbourhood:
             self._say(self._wish)
 
     def stop(self) -> None:
-        """Do nothing any more; the child gives ports back and says goodbye by itself, and is not waited for."""
+        """Do nothing any more; the child gives ports back and says goodbye by itself. `wait` may be called next."""
         self._wish = None
         child = self._child
         if child is not None:
             with contextlib.suppress(OSError):
                 child.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is no child, but not longer than this."""
+        self._childless.wait(seconds)
 
     def people(self) -> list[LanPerson]:
         """Return who announces themselves in the LAN now."""
@@ -110,7 +115,6 @@ class Neighbourhood:
             while self._wish is not None:
                 began = time.monotonic()
                 ended = self._one_child(self._wish)
-                self._forget()
                 if ended is None:
                     continue
                 if time.monotonic() - began > _STEADY_SECONDS:
@@ -130,17 +134,20 @@ class Neighbourhood:
                     process = _spawn(theirs)
             except OSError as problem:
                 return f"could not be started ({problem.strerror})"
+            self._childless.clear()
             self.pid, self._child = process.pid, ours
             self._say(wish)
             if wish != self._wish:  # it has just been changed
                 self._say(self._wish) if self._wish is not None else self.stop()
             why = self._listen(ours)
             self._child = None
+            self._forget()
             wished = self._wish is None
         if why is not None:
             process.kill()
         status = process.wait()  # it gives ports back before; nobody else waits
         self.pid = None
+        self._childless.set()
         return None if wished else why or f"ended with status {status}"
 
     def _listen(self, ours: socket.socket) -> str | None:

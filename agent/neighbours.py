@@ -44,8 +44,9 @@ class Neighbours:
     ) -> None:
         self._directory, self._core, self._history = directory, core, history
         self._identity, self._settings, self._port = identity, settings, port
-        self._on_neighbour = on_neighbour
-        self.neighbourhood = Neighbourhood(on_mapped, self._came, self._left)
+        self._on_mapped, self._on_neighbour = on_mapped, on_neighbour
+        self._stopping = False
+        self.neighbourhood = Neighbourhood(self._mapped, self._came, self._left)
 
     def refresh(self) -> None:
         """Do what is wished now: nothing before this person has a name, or where the rendezvous is on this machine."""
@@ -57,6 +58,11 @@ class Neighbours:
         without = tuple(str(network) for network in self._settings.no_candidates)
         card = own_card(self._identity, name) if shown else None
         self.neighbourhood.start(Wish(self._port, self._settings.port_mapping, card, without))
+
+    def stop(self) -> None:
+        """Do nothing any more, and tell nobody: the agent ends."""
+        self._stopping = True
+        self.neighbourhood.stop()
 
     # --- who there is ---
 
@@ -108,12 +114,17 @@ class Neighbours:
             return person
         return replace(person, lan=True, online=True)
 
+    def _mapped(self, addresses: list[Address]) -> None:
+        if not self._stopping:
+            self._on_mapped(addresses)
+
     def _came(self, one: LanPerson) -> None:
-        self._core.neighbours.add(one.key)
-        self._on_neighbour(one.key, True)
+        if not self._stopping:
+            self._core.neighbours.add(one.key)
+            self._on_neighbour(one.key, True)
 
     def _left(self, _: str, key: bytes) -> None:
-        if not self.addresses(key):
+        if not self._stopping and not self.addresses(key):
             self._core.neighbours.discard(key)
             self._on_neighbour(key, False)
 

@@ -17,7 +17,7 @@ from agent.nearby import lines, routes
 from agent.nearby.lines import Fault, Mapped, Mapping, Said, Wish
 from agent.nearby.portmaps import PortMaps
 
-_MEMORY: Final = 1024 * 1024 * 1024
+_MEMORY: Final = 512 * 1024 * 1024  # ten times what it needs
 _GOODBYE_SECONDS: Final = 4.0
 _AGAIN_SECONDS: Final = 60.0
 
