@@ -65,6 +65,7 @@ def test_two_people_meet_connect_and_exchange_a_quote(tmp_path: Path) -> None:
     with people(tmp_path) as (pages, machines, agents):
         alice, bob = pages["alice"], pages["bob"]
         seen = wait_for("alice to see bob", lambda: listed(alice, "bob"), 40)
+        assert seen is not None
         assert (seen["online"], seen["lan"], seen["unchecked"], seen["connected"]) == (True, True, True, False)
         wait_for("bob to see alice", lambda: listed(bob, "alice"), 40)
 
