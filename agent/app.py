@@ -157,7 +157,15 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         lambda: node.now(),
     )
     neighbours = Neighbours(
-        directory, core, history, identity, settings, sockets.port, reach.mapped, lambda *n: late[3](*n)
+        directory,
+        core,
+        history,
+        identity,
+        settings,
+        sockets.port,
+        away=lambda: view.is_down,
+        on_mapped=reach.mapped,
+        on_neighbour=lambda key, here: late[3](key, here),
     )
     reach.on_network_changed = neighbours.neighbourhood.network_changed
     people = People(

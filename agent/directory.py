@@ -102,11 +102,6 @@ class Directory:
         return self._wire.url
 
     @property
-    def is_down(self) -> bool:
-        """Tell whether the rendezvous was away when it was last looked for."""
-        return self._status is not None and self._status[0] == "down"
-
-    @property
     def code_required(self) -> bool:
         """Say whether the rendezvous takes newcomers with a code only."""
         return self._belief.code_required

@@ -28,7 +28,7 @@ class Neighbours:
     """The LAN's people. `refresh` whenever name, visibility or rendezvous have changed.
 
     `on_mapped` hears at which addresses in the world routers have opened our port, `on_neighbour` whose key has come
-    into the LAN or left it.
+    into the LAN or left it. `away` tells whether the rendezvous is known to be.
     """
 
     def __init__(
@@ -39,13 +39,14 @@ class Neighbours:
         identity: LocalIdentity,
         settings: Settings,
         port: int,
+        away: Callable[[], bool],
         on_mapped: Callable[[list[Address]], None],
         on_neighbour: Callable[[bytes, bool], None],
     ) -> None:
         self._directory, self._core, self._history = directory, core, history
         self._identity, self._settings, self._port = identity, settings, port
         self._on_mapped, self._on_neighbour = on_mapped, on_neighbour
-        self._stopping = False
+        self._away, self._stopping = away, False
         self.neighbourhood = Neighbourhood(self._mapped, self._came, self._left)
 
     def refresh(self) -> None:
@@ -71,7 +72,7 @@ class Neighbours:
 
         UsageError as `Directory.get_person`; `unreachable` where several people in the LAN have this name.
         """
-        if self._directory.is_down and (found := self._named(name, key)) is not None:
+        if self._away() and (found := self._named(name, key)) is not None:
             return found  # instead of waiting in vain first
         try:
             return self._with_lan(self._directory.get_person(name, look))
@@ -84,7 +85,7 @@ class Neighbours:
         """Return a page of the directory; where it is away and the LAN has somebody, those."""
         here = [_unchecked(one) for one in self.neighbourhood.people() if fold(one.name).startswith(fold(query))]
         here.sort(key=lambda person: fold(person.name))
-        if here and self._directory.is_down:
+        if here and self._away():
             return here, None
         try:
             people, following = self._directory.list_people(query, after)

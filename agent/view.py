@@ -115,6 +115,11 @@ class StateView:
         """Tell whether the rendezvous is in reach."""
         return self._rendezvous[0] == "up"
 
+    @property
+    def is_down(self) -> bool:
+        """Tell whether the rendezvous was away when it was last looked for."""
+        return self._rendezvous[0] == "down"
+
     def publish(self) -> None:
         """Tell all pages the state as it is now."""
         self.tell("state", self.state())

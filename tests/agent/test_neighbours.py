@@ -27,7 +27,7 @@ class World:
 
     url: str = "http://10.0.0.1:8000"
     down: bool = True
-    is_down: bool = False  # whether that was noticed before
+    noticed: bool = False
     known: dict[str, Person] = field(default_factory=dict)
     name: str | None = "alice"
     neighbours: set[bytes] = field(default_factory=set)
@@ -78,7 +78,7 @@ def lan(world: World, history: History, identity: Identity) -> Neighbours:
     def heard(key: bytes, here: bool) -> None:
         world.heard.append((key, here))
 
-    return Neighbours(world, world, history, identity, Settings(), 4001, lambda _: None, heard)  # type: ignore[arg-type]
+    return Neighbours(world, world, history, identity, Settings(), 4001, lambda: world.noticed, lambda _: None, heard)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def code_of(call: Any, *arguments: Any) -> str:
 def test_without_a_rendezvous_whoever_is_in_the_lan_is_listed_and_found(
     people: People, lan: Neighbours, world: World, noticed: bool
 ) -> None:
-    world.is_down = noticed
+    world.noticed = noticed
     assert code_of(people.listed, "", None, "alice") == "rendezvous_down"
     comes(lan, "bob")
     comes(lan, "alice", OTHER)
