@@ -20,6 +20,8 @@ QUOTE: Final = {"text": "The hole is dug from both sides.", "author": "A. Nonymo
 GOES_DIRECT: Final = 3.0
 """Seconds that a cell is given to find a direct path before its picture is asked for."""
 ENDS: Final = 30.0
+LONGEST: Final = 300
+"""Characters of a problem: what an agent has said at last can be its whole library."""
 RELAYED: Final = ("relay-udp", "relay-ws")
 
 
@@ -55,7 +57,7 @@ class Row:
     @property
     def quote_round_trips(self) -> float | None:
         """How many round trips of its path the quote took."""
-        if self.quote is None:
+        if self.quote is None or self.quote_path == "lan":
             return None
         return round(self.quote / (self.round_trip * (2 if self.quote_path in RELAYED else 1)), 1)
 
@@ -93,7 +95,7 @@ def try_cell(cell: Cell, *, round_trip: float, rate: float) -> Row:
                 row.path_a, row.path_b = crew.a.path_to("bob"), crew.b.path_to("alice")
                 row.log = crew.logs()
     except Exception as problem:  # one cell's fault is told, and ends no other
-        row.problem = f"{type(problem).__name__}: {problem}"
+        row.problem = f"{type(problem).__name__}: {problem}"[:LONGEST]
     row.seconds = round(clock() / 1000, 1)
     return row
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Final
 
-from tests.lab.crew import PEER_PORT, Crew
-from tests.lab.exchange import GOES_DIRECT, Watch, a_picture, connect_people, fetch_picture
+from tests.lab.crew import PEER_PORT, Crew, wait_for
+from tests.lab.exchange import GOES_DIRECT, LONGEST, Watch, a_picture, connect_people, fetch_picture
 from tests.lab.routers import Behind
 from tests.lab.topology import Cell, Side, Topology
 from tests.support.local_client import Value
@@ -110,7 +110,7 @@ def try_fault(fault: Fault, *, round_trip: float) -> Loss:
             finally:
                 loss.log = crew.logs()
     except Exception as problem:  # one fault's fault is told, and ends no other
-        loss.problem = f"{type(problem).__name__}: {problem}"
+        loss.problem = f"{type(problem).__name__}: {problem}"[:LONGEST]
     return loss
 
 
@@ -120,7 +120,7 @@ def _try(fault: Fault, topology: Topology, crew: Crew, loss: Loss) -> None:
     connect_people(crew)
     if fault.cell is not _RELAYED:
         Watch(crew).wait_until_direct(GOES_DIRECT)
-    loss.path_before = crew.a.path_to(crew.b.name)
+    loss.path_before = wait_for("a path", lambda: crew.a.path_to(crew.b.name))
     began = time.monotonic()
     fetch_picture(crew, item, ENDS)
     loss.undisturbed = round(time.monotonic() - began, 2)

@@ -15,8 +15,8 @@ from tests.lab.topology import RENDEZVOUS, SECOND, Machine, Topology
 
 Address = tuple[str, int]
 PORTS = (3478, 3479)
-WAIT = 0.4
-"""Seconds after which no answer counts as none: ten round trips."""
+WAIT = 0.3
+"""Seconds after which no answer counts as none: seven round trips."""
 
 
 @dataclass(frozen=True, slots=True)

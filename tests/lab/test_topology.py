@@ -50,11 +50,9 @@ def test_each_nat_maps_and_filters_as_it_is_named(behind: Behind) -> None:
     ("a", "b", "expected"),
     [
         (Behind.PORT, Behind.PORT, True),
-        (Behind.DOUBLE, Behind.DOUBLE, True),
         (Behind.FULL_CONE, Behind.SYMMETRIC, True),
         (Behind.ADDRESS, Behind.SYMMETRIC, True),
         (Behind.PORT, Behind.SYMMETRIC, False),
-        (Behind.SYMMETRIC, Behind.SYMMETRIC, False),
     ],
 )
 def test_holes_can_be_punched_where_they_can(a: Behind, b: Behind, expected: bool) -> None:
