@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import groupby
 from typing import Any, Final
 
 from flask import Flask, jsonify
@@ -40,7 +41,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError, generate_accept_token
 
-from rendezvous import answers
+from rendezvous import answers, udp
 from rendezvous.answers import Refused
 from rendezvous.contract import relay
 from rendezvous.contract.relay import LARGEST_MESSAGE, WEBSOCKET_PATH
@@ -60,8 +61,10 @@ UNSENT: Final = 65_536
 _TURN: Final = 40
 """Datagrams in one message, at most: 40 of the largest are less than LARGEST_MESSAGE."""
 _READ: Final = 65_536
-_LARGEST: Final = 2048
 _NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+
+_BUFFER: Final = memoryview(bytearray(udp.BUFFER))
+"""For all connections: nobody else has a turn between receiving and copying."""
 
 log = logging.getLogger(__name__)
 
@@ -235,29 +238,35 @@ class _Relayed:
             datagrams = relay.split(message)
         except ValueError:
             return self.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
-        now, back = time.time(), []
+        now = time.time()
+        runs: list[tuple[str, list[bytes]]] = []
         for datagram in datagrams:
             passed = self._bridge.take(datagram, now)
-            if passed is not None and passed.to == BACK:
-                back.append(passed.datagram)
-            elif passed is not None:
-                self._send(passed.to, passed.datagram)
+            if passed is not None:
+                if not runs or runs[-1][0] != passed.to:
+                    runs.append((passed.to, []))
+                runs[-1][1].append(passed.datagram)
             if not self._bridge.welcome:
                 break
-        if back:
-            self._write(self._websocket.send(BytesMessage(relay.join(back))))
+        for to, run in runs:
+            if to == BACK:
+                self._write(self._websocket.send(BytesMessage(relay.join(run))))
+            else:
+                self._send(to, run)
         if not self._bridge.welcome:
             self.close(CloseReason.POLICY_VIOLATION)
         return None
 
-    def _send(self, name: str, datagram: bytes) -> None:
+    def _send(self, name: str, datagrams: list[bytes]) -> None:
+        """Send datagrams to a relay: what does not leave is lost, as any datagram may be."""
         if name not in self._relays:
             self._relays[name] = self._open(name)
         sock = self._relays[name]
-        if sock is not None:
-            self._until = time.monotonic() + IDLE_SECONDS
-            with contextlib.suppress(OSError):  # a full buffer, or nobody there: lost, as any datagram may be
-                sock.send(datagram)
+        if sock is None:
+            return
+        self._until = time.monotonic() + IDLE_SECONDS
+        for size, run in groupby(datagrams, len):
+            udp.send_batch(sock, memoryview(b"".join(run)), size, None, [])
 
     # From relays
 
@@ -274,6 +283,7 @@ class _Relayed:
             sock = socket.socket(family, socket.SOCK_DGRAM)
             sock.connect(address)
             sock.setblocking(False)
+            udp.take_batches(sock)
         except (OSError, ValueError) as error:
             log.warning("The relay at %s cannot be reached from here: %s", name, error)
             return None
@@ -291,8 +301,9 @@ class _Relayed:
             for datagram in datagrams:
                 self._bridge.heard(datagram, name)
             try:
-                if datagrams and not self._closed:
-                    self._write(self._websocket.send(BytesMessage(relay.join(datagrams))))
+                for at in range(0, len(datagrams), _TURN):
+                    if not self._closed:
+                        self._write(self._websocket.send(BytesMessage(relay.join(datagrams[at : at + _TURN]))))
             except (OSError, ProtocolError):
                 return self.close(CloseReason.GOING_AWAY)
 
@@ -302,16 +313,20 @@ class _Relayed:
 
 
 def _waiting(sock: socket.socket) -> list[bytes]:
-    """Return what has come already, as much as goes into one message."""
-    datagrams = []
-    for _ in range(_TURN):
+    """Return what has come already, a batch or some datagrams."""
+    datagrams: list[bytes] = []
+    while len(datagrams) < _TURN:
         try:
-            datagrams.append(sock.recv(_LARGEST))
+            count, ancillary, _, _ = sock.recvmsg_into([_BUFFER], udp.ANCILLARY)
         except BlockingIOError:
             break
         except ConnectionError:
             continue  # ICMP: nobody there now
-    return [datagram for datagram in datagrams if datagram]
+        if not count:
+            break
+        _, size = udp.read_size(ancillary, count)
+        datagrams += [bytes(_BUFFER[at : min(at + size, count)]) for at in range(0, count, size)]
+    return datagrams
 
 
 def _is_key(text: str) -> bool:

@@ -35,7 +35,7 @@ yield by itself.
 _TURN_BYTES: Final = 262_144
 """Likewise."""
 _LARGEST: Final = 2048
-_BUFFER: Final = 65_536
+BUFFER: Final = 65_536
 _RECEIVE_BUFFER: Final = 4 << 20
 _UDP: Final = 17
 _UDP_SEGMENT: Final = 103
@@ -47,7 +47,7 @@ _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 """Linux's number: Python names it from 3.14 on."""
 _PKTINFO4: Final = struct.Struct("=i4s4s")
 _PKTINFO6: Final = struct.Struct("=16si")
-_ANCILLARY: Final = 128
+ANCILLARY: Final = 128
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,7 @@ def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
     try:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # an older kernel: one by one
-                sock.setsockopt(_UDP, _UDP_GRO, 1)
+        take_batches(sock)
         with contextlib.suppress(OSError):  # a system without it answers from where it likes
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -108,12 +106,12 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forw
     """Answer datagrams until the socket is closed; `other` is the socket of the second port, from
     which replies leave that ask for it. What has a first byte of the relay's goes to `forward`.
     """
-    buffer = memoryview(bytearray(_BUFFER))
+    buffer = memoryview(bytearray(BUFFER))
     while True:
         taken = 0
         for _ in range(_TURN):
             try:
-                count, ancillary, _, address = sock.recvmsg_into([buffer], _ANCILLARY)
+                count, ancillary, _, address = sock.recvmsg_into([buffer], ANCILLARY)
             except BlockingIOError:
                 if not _wait(sock):
                     return
@@ -124,7 +122,7 @@ def serve(sock: socket.socket, other: socket.socket | None, answer: Answer, forw
                 if sock.fileno() < 0:
                     return
                 raise
-            local, size = _read(ancillary, count)
+            local, size = read_size(ancillary, count)
             if forward is not None and _are_relayed(buffer, count, size):
                 forward(sock, buffer[:count], size, address, local)
             else:
@@ -173,7 +171,14 @@ def _wait(sock: socket.socket) -> bool:
     return sock.fileno() >= 0
 
 
-def _read(ancillary: Ancillary, count: int) -> tuple[Ancillary, int]:
+def take_batches(sock: socket.socket) -> None:
+    """Let one call receive datagrams of one source and size, back to back, where the kernel can."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # an older kernel: one by one
+            sock.setsockopt(_UDP, _UDP_GRO, 1)
+
+
+def read_size(ancillary: Ancillary, count: int) -> tuple[Ancillary, int]:
     """Return what says where a batch came in, and the size of each of its datagrams, the last excepted."""
     for index, (level, kind, data) in enumerate(ancillary):
         if (level, kind) == (_UDP, _UDP_GRO):
@@ -193,7 +198,7 @@ def same_source(ancillary: Ancillary) -> Ancillary:
     return []
 
 
-def send(sock: socket.socket, datagram: bytes | memoryview, address: tuple[Any, ...], source: Ancillary) -> None:
+def send(sock: socket.socket, datagram: bytes | memoryview, address: tuple[Any, ...] | None, source: Ancillary) -> None:
     """Send one datagram; what the network refuses is lost, as any datagram may be."""
     try:
         sock.sendmsg([datagram], source, 0, address)
@@ -201,7 +206,9 @@ def send(sock: socket.socket, datagram: bytes | memoryview, address: tuple[Any, 
         log.debug("no answer was sent: %s", error)
 
 
-def send_batch(sock: socket.socket, batch: memoryview, size: int, address: tuple[Any, ...], source: Ancillary) -> None:
+def send_batch(
+    sock: socket.socket, batch: memoryview, size: int, address: tuple[Any, ...] | None, source: Ancillary
+) -> None:
     """Send datagrams that lie back to back, each of `size` bytes but the last, with one call where the kernel can."""
     if len(batch) <= size:
         return send(sock, batch, address, source)
