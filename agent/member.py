@@ -51,7 +51,10 @@ class Member(Exchange):
 
     def get_doctor(self, *, peer: str) -> Answer:
         """Explain how this person and another are connected, or why they are not."""
-        return self._doctor.examine(self._people.there(peer))
+        there = self._people.there(peer)
+        if there.key == self._key:
+            raise UsageError("bad_request", "This is yourself: leave the name out, or open your own name on the page.")
+        return self._doctor.examine(there)
 
     # --- being found ---
 

@@ -21,6 +21,8 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Ag
             for person in people:
                 person.until(lambda person=person: signed_up(person), "a name")  # type: ignore[misc]
             connect(*people)
+            for person, other in zip(people, ("bob", "alice"), strict=True):
+                person.until_person(other, path="loopback")
         yield alice, bob
 
 
@@ -43,24 +45,30 @@ def test_it_tells_how_this_machine_stands(agents: tuple[Agent, Agent]) -> None:
     wanted = ["You", "Rendezvous", "UDP", "Network", "Addresses", "Router port", "STUN", "Relays", "Clock", "Connected"]
     assert titles == wanted
     assert "agrees with that of the rendezvous" in out
+    assert "UDP             comes through" in out
+    assert "Connected       bob on this computer" in out
 
 
 def test_it_tells_how_two_people_are_connected_as_the_page_does(agents: tuple[Agent, Agent]) -> None:
     status, out, _ = doctor("bob", "--data", str(agents[0].data))
     assert status == 0, out
-    for title in ("bob ", "Advice ", "Your network ", "Their network "):
+    for title in ("bob             on this computer", "Advice ", "Relay ", "Tried from here", "Tried by bob"):
         assert f"\n{title}" in f"\n{out}"
     status, out, _ = doctor("bob", "--json", "--data", str(agents[0].data))
     value = json.loads(out)
     assert status == 0
-    assert value["connection"] == "open"
-    assert set(value) >= {"forecast", "mine", "theirs", "path", "tried", "relay", "advice"}
+    assert (value["connection"], value["path"]["kind"]) == ("open", "loopback")
+    assert set(value) == {"forecast", "connection", "mine", "theirs", "path", "tried", "relay", "advice"}
+    assert {one["side"] for one in value["tried"] if one["outcome"] == "answered"} == {"here", "there"}
+    assert value["theirs"]["udp"] is True
+    assert value["relay"]["left"] > 0
 
 
 def test_whoever_cannot_be_reached_and_an_agent_that_is_not_there_end_it_with_1(
     agents: tuple[Agent, Agent], tmp_path: Path
 ) -> None:
     assert doctor("nobody", "--data", str(agents[0].data))[0] == 1
+    assert "This is yourself" in doctor("alice", "--data", str(agents[0].data))[2]
     status, out, said = doctor("--data", str(tmp_path))
     assert (status, out) == (1, "")
     assert "No agent is running" in said
