@@ -50,7 +50,8 @@ class Neighbourhood:
     ) -> None:
         self._on_mapped, self._on_person, self._on_gone = on_mapped, on_person, on_gone
         self._shortest = pause
-        self._wish: Wish | None = None
+        self.wish: Wish | None = None
+        """What is to be done now, None for nothing."""
         self._child: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._wake, self._childless = threading.Event(), threading.Event()
@@ -65,12 +66,12 @@ class Neighbourhood:
 
     def start(self, wish: Wish) -> None:
         """Do this from now on, and nothing else; there is no child where that is nothing."""
-        if wish == self._wish:
+        if wish == self.wish:
             return
         if wish.empty:
             self.stop()
             return
-        self._wish = wish
+        self.wish = wish
         self._say(wish)
         self._wake.set()
         if self._thread is None:
@@ -79,12 +80,12 @@ class Neighbourhood:
 
     def network_changed(self) -> None:
         """Begin anew: the machine has other addresses, and perhaps another router."""
-        if self._wish is not None:
-            self._say(self._wish)
+        if self.wish is not None:
+            self._say(self.wish)
 
     def stop(self) -> None:
         """Do nothing any more; the child gives ports back and says goodbye by itself. `wait` may be called next."""
-        self._wish = None
+        self.wish = None
         child = self._child
         if child is not None:
             with contextlib.suppress(OSError):
@@ -112,9 +113,9 @@ class Neighbourhood:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while self._wish is not None:
+            while self.wish is not None:
                 began = time.monotonic()
-                ended = self._one_child(self._wish)
+                ended = self._one_child(self.wish)
                 if ended is None:
                     continue
                 if time.monotonic() - began > _STEADY_SECONDS:
@@ -137,12 +138,12 @@ class Neighbourhood:
             self._childless.clear()
             self.pid, self._child = process.pid, ours
             self._say(wish)
-            if wish != self._wish:  # it has just been changed
-                self._say(self._wish) if self._wish is not None else self.stop()
+            if wish != self.wish:  # it has just been changed
+                self._say(self.wish) if self.wish is not None else self.stop()
             why = self._listen(ours)
             self._child = None
             self._forget()
-            wished = self._wish is None
+            wished = self.wish is None
         if why is not None:
             process.kill()
         status = process.wait()  # it gives ports back before; nobody else waits

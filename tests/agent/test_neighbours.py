@@ -1,7 +1,7 @@
 """People in the same local network, when the rendezvous is away: found, marked as unchecked, and nobody's impostors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ import pytest
 from agent.history import History
 from agent.identity import Identity, load_or_make_identity
 from agent.ledger import Ledger
-from agent.nearby.lines import Gone, LanPerson
+from agent.nearby.lines import Gone, LanPerson, Wish
 from agent.neighbours import Neighbours
 from agent.people import People
 from agent.person import Person
 from agent.protocol.errors import UsageError
-from agent.settings import Settings
+from agent.settings import Settings, parse_settings
 
 HERE = ("192.168.1.5", 4000)
 KEY, OTHER, BOX, SIGNATURE = b"k" * 32, b"o" * 32, b"b" * 32, b"s" * 64
@@ -178,10 +178,30 @@ def test_a_contact_whose_key_is_disputed_stays_stopped(people: People, lan: Neig
 def test_nobody_is_spoken_with_where_the_rendezvous_is_on_this_machine(lan: Neighbours, world: World, url: str) -> None:
     world.url = url
     lan.refresh()
-    assert lan.neighbourhood.pid is None
+    assert lan.neighbourhood.wish is None
 
 
 def test_nobody_is_spoken_with_before_there_is_a_name(lan: Neighbours, world: World) -> None:
     world.name = None
     lan.refresh()
-    assert lan.neighbourhood.pid is None
+    assert lan.neighbourhood.wish is None
+
+
+def test_the_lan_hears_of_who_is_listed_and_wants_it_alone(
+    world: World, history: History, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = parse_settings(["--no-candidates", "10.9.0.0/16"], {})
+    for settings, visibility, mapping, announced in (
+        (left_out, "listed", True, True),
+        (left_out, "contacts", True, False),
+        (replace(left_out, lan=False), "listed", True, False),
+        (replace(left_out, lan=False, port_mapping=False), "listed", False, False),
+    ):
+        history.set_setting("visibility", visibility)
+        lan = Neighbours(world, world, history, identity, settings, 4001, *[print] * 3)  # type: ignore[arg-type]
+        wishes: list[Wish] = []
+        monkeypatch.setattr(lan.neighbourhood, "start", wishes.append)
+        lan.refresh()
+        (wish,) = wishes
+        assert (wish.mapping, wish.card is not None, wish.without) == (mapping, announced, ("10.9.0.0/16",))
+        assert wish.empty == (not mapping and not announced)

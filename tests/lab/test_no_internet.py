@@ -9,7 +9,7 @@ import pytest
 from agent.history import History
 from tests.lab.crew import wait_for
 from tests.lab.spaces import Space, Spaces, why_not
-from tests.support.local_client import LocalClient, Refused, Value, connect
+from tests.support.local_client import LocalClient, Refused, Value
 from tests.support.programs import Agent, Programs, furnished
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
@@ -35,14 +35,12 @@ def wire(spaces: Spaces) -> dict[str, Space]:
 
 
 @contextlib.contextmanager
-def people(folder: Path, *flags: str) -> Iterator[tuple[dict[str, LocalClient], dict[str, Space], dict[str, Agent]]]:
+def people(folder: Path) -> Iterator[tuple[dict[str, LocalClient], dict[str, Space], dict[str, Agent]]]:
     """Start an agent on each machine; open their pages."""
     with contextlib.ExitStack() as opened:
         machines = wire(opened.enter_context(Spaces()))
         programs = opened.enter_context(Programs(folder))
-        agents = {
-            name: Agent(name, signed_up_earlier(folder, name), NOBODY, *flags, signs_up=False) for name in machines
-        }
+        agents = {name: Agent(name, signed_up_earlier(folder, name), NOBODY, signs_up=False) for name in machines}
         for name, agent in agents.items():
             with machines[name].entered():
                 programs.run(agent)
@@ -87,20 +85,3 @@ def test_two_people_meet_connect_and_exchange_a_quote(tmp_path: Path) -> None:
             agents["bob"].start()
             agents["bob"].wait_until_ready()
         alice.until_person("bob", online=True, lan=True)
-
-
-def test_who_does_not_want_to_be_found_in_the_lan_is_not(tmp_path: Path) -> None:
-    with people(tmp_path, "--no-lan") as (pages, _, _):
-        for page, other in ((pages["alice"], "bob"), (pages["bob"], "alice")):
-            assert listed(page, other) is None
-
-
-def test_contacts_go_on_without_the_rendezvous(tmp_path: Path) -> None:
-    with people(tmp_path) as (pages, _, _):
-        alice, bob = pages["alice"], pages["bob"]
-        for page, other in ((alice, "bob"), (bob, "alice")):
-            wait_for(f"{other} to be seen", lambda: listed(page, other), 40)  # noqa: B023
-        connect(bob, alice)
-        quote = bob.ask("ask_quote", "alice")
-        alice.accept(quote)
-        bob.until_phase(quote, "done")

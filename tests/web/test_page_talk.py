@@ -176,3 +176,17 @@ def test_something_of_mine_is_offered(browser: Browser, agent: FakeAgent) -> Non
         dialog.locator(f'[data-item="{image}"]').click()
         dialog.get_by_role("button", name="Offer").click()
         assert agent.called("offer_image") == {"peer": "Bob", "item": image}
+
+
+def test_a_name_for_which_nobody_vouches_is_called_that_on_both_sides(browser: Browser, agent: FakeAgent) -> None:
+    agent.change_person("Carol", online=True, lan=True, unchecked=True)
+    agent.put("connection", "ask", "in", "Carol", unchecked=True)
+    agent.put("connection", "ask", "in", "Dora")
+    with open_page(browser, agent.url + "#with/Carol") as page:
+        cards = page.locator(".requests .card")
+        expect(cards).to_have_count(2)
+        expect(cards.filter(has_text="Carol")).to_contain_text("nobody vouches for this name")
+        expect(cards.filter(has_text="Dora")).not_to_contain_text("vouches")
+    agent.requests.clear()
+    with open_page(browser, agent.url + "#with/Carol") as page:
+        expect(page.locator(".composer")).to_contain_text("nobody vouches for this name")
