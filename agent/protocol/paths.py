@@ -315,7 +315,10 @@ class Paths:
         return True
 
     def _one_machine(self) -> bool:
-        return not set(self.ours.hosts()).isdisjoint(self.theirs.hosts())
+        """Tell whether both are on one machine: they share an address, or neither has any but the machine's own."""
+        ours, theirs = set(self.ours.hosts()), set(self.theirs.hosts())
+        shared = ours & theirs
+        return bool(shared) and (not all(map(is_loopback, shared)) or all(map(is_loopback, ours | theirs)))
 
     def _forget_one(self, now: float) -> None:
         """Make room: what does not work goes first, then what came first."""

@@ -241,6 +241,15 @@ def test_this_machine_is_tried_at_its_own_address_where_both_are_on_one() -> Non
     assert bench.paths.active.kind is PathKind.LOOPBACK
 
 
+def test_the_loopback_of_another_machine_is_not_meant() -> None:
+    bench = Bench()
+    own = Candidate(Found.HOST, ("127.0.0.1", 99))
+    bench.paths.stand(Standing(Nat(), (own, Candidate(Found.HOST, ("192.168.7.7", 99)))), Standing(), False, bench.now)
+    bench.name(LAN, ("127.0.0.1", 4), found=Found.HOST)
+    bench.run(5)
+    assert {address for _, address in bench.sent} == {LAN}
+
+
 def test_answers_go_back_where_the_challenges_came_from_as_large_as_those_and_not_without_end() -> None:
     paths = Bench().paths
     for number in range(100):

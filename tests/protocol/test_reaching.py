@@ -5,11 +5,14 @@ from itertools import combinations_with_replacement
 import pytest
 
 from agent.protocol.candidates import PathKind
+from agent.protocol.report import Outcome
+from agent.protocol.request import Kind, Phase
 from tests.support.meeting import (
     ADDRESS_RESTRICTED,
     BLOCKED,
     DOUBLE,
     FULL_CONE,
+    IPV6,
     NONE,
     PORT_RESTRICTED,
     SYMMETRIC,
@@ -60,3 +63,46 @@ def test_neighbours_behind_one_nat_meet_in_their_lan(name: str, hairpin: bool) -
     meeting = Meeting(front, together=True).start()
     meeting.connect()
     assert meeting.until(PathKind.LAN)
+
+
+def test_with_ipv6_on_both_sides_nothing_is_in_the_way() -> None:
+    meeting = Meeting(IPV6, IPV6).start()
+    meeting.connect()
+    assert meeting.until(PathKind.DIRECT, seconds=1.0)
+    assert {meeting.report(person).address for person in (meeting.alice, meeting.bob)} == {
+        side.address for side in meeting.sides
+    }
+
+
+def test_a_port_that_a_router_has_opened_is_used_where_nothing_else_gets_through() -> None:
+    meeting = Meeting(SYMMETRIC, SYMMETRIC)
+    side = meeting.sides[0]
+    side.mapped = side.nats[0].open_port(side.address)
+    meeting.start()
+    meeting.connect()
+    assert meeting.until(PathKind.MAPPED)
+
+
+def test_both_sides_know_what_both_have_tried() -> None:
+    meeting = Meeting(PORT_RESTRICTED, SYMMETRIC).start()
+    meeting.connect()
+    meeting.net.run_for(10)
+    reports = [meeting.report(meeting.alice), meeting.report(meeting.bob)]
+    for report, other, side in zip(reports, reports[::-1], meeting.sides[::-1], strict=True):
+        assert report.initiated_relayed
+        assert report.nat == side.behaviour()
+        assert {tried.address for tried in report.here} >= {candidate.address for candidate in side.candidates()[:1]}
+        assert {tried.outcome for tried in report.here} == {Outcome.NO_ANSWER}
+        assert report.there == other.here
+
+
+def test_contacts_who_meet_at_a_remembered_address_need_no_relay_and_know_the_kind() -> None:
+    meeting = Meeting(NONE, FULL_CONE, connected=True)
+    for side in meeting.sides:
+        side.gather()
+    meeting.bob.core.meet(meeting.alice.card.key, [meeting.sides[0].address])
+    meeting.alice.says = lambda asked: False
+    id = meeting.bob.ask(Kind.QUOTE, meeting.alice)
+    assert meeting.net.run_until(lambda: meeting.bob.phase(id) is Phase.REJECTED, 1.0)
+    assert meeting.until(PathKind.DIRECT)
+    assert not meeting.report(meeting.bob).initiated_relayed

@@ -30,10 +30,13 @@ class Front:
     blocked: bool = False
     hairpin: bool = False
     lifetime: float = 120.0
+    ipv6: bool = False
+    """There is no NAT, and the address is one of IPv6."""
 
 
 NONE, FULL_CONE = Front(), Front(Filters.OPEN)
 ADDRESS_RESTRICTED, PORT_RESTRICTED = Front(Filters.ADDRESS), Front(Filters.PORT)
+IPV6 = Front(ipv6=True)
 SYMMETRIC = Front(Filters.PORT, symmetric=True)
 DOUBLE = Front(Filters.PORT, carrier=True)
 BLOCKED = Front(Filters.PORT, blocked=True)
@@ -48,6 +51,8 @@ class Side:
         self.mapped: Address | None = None
         self.lan = lan or self._networks(front)
         host = f"198.51.{100 + number}.1" if self.lan is self.net.public else f"192.168.{number}.2"
+        if front.ipv6:
+            host = f"2001:db8:{number}::2"
         self.address = host, 4000 + number
         self.net.settle(host, self.lan)
         identity, peer = (ALICE, BOB.key) if name == "alice" else (BOB, ALICE.key)
