@@ -153,6 +153,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
             reach.relay,
             sockets.port,
             neighbours.neighbourhood.notes,
+            settings.direct,
         ),
         lambda: node.now(),
     )

@@ -127,6 +127,8 @@ def _before(case: Case) -> str:
         case Obstacle.OFFLINE:
             return f"Ask {case.name} to start their agent; this page shows when it is there."
         case Obstacle.RELAY:
+            if Side.BLOCKED not in (side_of(case.mine), side_of(case.theirs)):
+                return "Whoever runs the rendezvous can repair its relay."
             return f"{_relayed(case)} Whoever runs the rendezvous can repair its relay."
         case Obstacle.KEY:
             return f"{case.name} would have to sign up with an agent that makes a key."

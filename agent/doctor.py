@@ -29,8 +29,10 @@ class Core(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """This agent's own situation. `stun`: {server, address}, what each server has seen us at; `notes`: a sentence for
-    each router that opens no port; `relay`: that of the rendezvous works, as far as is known.
+    """This agent's own situation.
+
+    `stun`: {server, address}, what each server has seen us at; `notes`: a sentence for each router that opens no port;
+    `relay`: that of the rendezvous works, as far as is known; `direct`: strangers may see our address.
     """
 
     reach: Reach
@@ -40,17 +42,24 @@ class Here:
     relay: bool = True
     port: int = 0
     notes: tuple[str, ...] = ()
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class There:
-    """What the directory says of the other."""
+    """What the directory says of the other.
+
+    `direct`: they have chosen that strangers may see their address; `stranger`: we have never been connected, and have
+    not heard of each other in a local network.
+    """
 
     name: str
     key: bytes | None
     online: bool
     reach: Reach = NOTHING_TOLD
     same_network: bool = False
+    direct: bool = False
+    stranger: bool = False
 
 
 class Doctor:
@@ -118,6 +127,7 @@ class Doctor:
             same_network=there.same_network,
             rendezvous=here.rendezvous,
             relay=here.relay,
+            first_by_relay=there.stranger and not (here.direct and there.direct),
         )
 
     def _report(self, key: bytes | None) -> Report | None:

@@ -118,12 +118,16 @@ def forecast(
     same_network: bool = False,
     rendezvous: bool = True,
     relay: bool = True,
+    first_by_relay: bool = False,
 ) -> Forecast:
     """Say how `name` will be reached.
 
     `same_network`: both come from one address, or were seen in one LAN; `rendezvous`: it is in reach of ours, by UDP or
-    its WebSocket; `relay`: its relay works.
+    its WebSocket; `relay`: its relay works; `first_by_relay`: a stranger, who is asked through the relay alone.
     """
+    if first_by_relay and rendezvous and online and not relay:
+        because = "Who has never been connected meets at the relay, and that of the rendezvous does not work."
+        return Forecast("unreachable", because, Obstacle.RELAY)
     if same_network and (online or not rendezvous):
         return Forecast("direct", f"You and {name} are in the same network.")
     if not rendezvous:

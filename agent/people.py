@@ -110,7 +110,7 @@ class People:
         contact = self._history.contact(name)
         if contact is None:
             person = self._found(name)
-            return self._there(person.name, person.key, person)
+            return self._there(person.name, person.key, person, stranger=True)
         if contact.name not in self._seen:
             with contextlib.suppress(UsageError):
                 self.look_up(contact.name)
@@ -330,11 +330,12 @@ class People:
             self._publish("notice", {"level": "error", "code": "key_changed", "message": message})
         return self._history.contact(person.name)
 
-    def _there(self, name: str, key: bytes | None, seen: Person | None) -> There:
+    def _there(self, name: str, key: bytes | None, seen: Person | None, stranger: bool = False) -> There:
         lan = bool(self.nearby(key))
         if seen is None:
             return There(name, key, lan, same_network=lan)
-        return There(name, key, lan or seen.online, Reach.read(seen.reach or {}), lan or seen.same_network)
+        online, near, reach = lan or seen.online, lan or seen.same_network, Reach.read(seen.reach or {})
+        return There(name, key, online, reach, near, seen.direct, stranger=stranger and not lan)
 
     def _tell(self, name: str) -> None:
         contact = self._history.contact(name)
@@ -374,7 +375,7 @@ class People:
         }
         value |= {field: True for field in ("lan", "unchecked") if getattr(person, field)}
         if person.box_key is not None:
-            value |= self._beside(self._there(person.name, person.key, person))
+            value |= self._beside(self._there(person.name, person.key, person, stranger=True))
         return value | ({"last_seen": person.last_seen} if person.last_seen else {})
 
 

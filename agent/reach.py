@@ -136,7 +136,9 @@ class Reachability:
     @property
     def relay(self) -> bool:
         """Say whether the relay of the rendezvous works, as far as is known."""
-        statuses = self._front.relays()
+        servers, statuses = self._directory.servers, self._front.relays()
+        if servers.stun and not servers.relays:
+            return False
         return any(status.bound for status in statuses) or not any(status.trouble for status in statuses)
 
     # --- what happens ---

@@ -192,6 +192,10 @@ def test_the_advice_for_who_cannot_be_reached_fits_the_reason() -> None:
     assert "whether the address of the rendezvous is right" in alone["advice"]
     broken = Stand(open=False, mine=Here(BLOCKED, relay=False, port=5051)).doctor().examine(bob())
     assert "can repair its relay" in broken["advice"]
+    stranger = Stand(open=False, mine=replace(MINE, relay=False)).doctor().examine(bob(stranger=True, direct=True))
+    assert stranger["advice"] == "Whoever runs the rendezvous can repair its relay."
+    both = Stand(open=False, mine=replace(MINE, relay=False, direct=True))
+    assert both.doctor().examine(bob(stranger=True, direct=True))["forecast"]["path"] == "direct"
     keyless = Stand(open=False).doctor().examine(replace(bob(), key=None))
     assert "without a key" in keyless["forecast"]["because"]
     assert "makes a key" in keyless["advice"]

@@ -118,6 +118,12 @@ def test_nobody_is_reached_without_a_rendezvous_or_while_offline_or_where_the_on
     assert forecast("Bob", reach("none"), reach("none"), relay=False).path == "direct"
 
 
+def test_a_stranger_is_asked_through_the_relay_or_not_at_all() -> None:
+    said = forecast("Bob", reach("none"), reach("none"), relay=False, first_by_relay=True)
+    assert (said.path, said.obstacle) == ("unreachable", Obstacle.RELAY)
+    assert forecast("Bob", reach("none"), reach("none"), first_by_relay=True).path == "direct"
+
+
 def test_the_words_of_reach_are_read_as_they_are_told() -> None:
     for network in NETWORKS:
         for six in (True, False):

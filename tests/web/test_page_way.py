@@ -210,6 +210,7 @@ def told_sentences() -> set[str]:
         {"rendezvous": False},
         {"relay": False},
         {"same_network": True},
+        {"relay": False, "first_by_relay": True},
     ]
     for mine, theirs, stand in product(sides, sides, stands):
         said = forecast("Bob", mine, theirs, **stand)

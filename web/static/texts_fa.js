@@ -301,6 +301,8 @@ export const texts = Object.freeze({
     "Both networks use another port for each destination, so neither side can tell the other where to send.": "هر دو شبکه برای هر مقصد درگاه دیگری به کار می‌برند، پس هیچ سو نمی‌تواند بگوید به کجا باید فرستاد.",
     "Your network uses another port for each destination, and that of {} lets in only ports that it knows.": "شبکهٔ شما برای هر مقصد درگاه دیگری به کار می‌برد و شبکهٔ {1} تنها درگاه‌های آشنا را راه می‌دهد.",
     "The network of {} uses another port for each destination, and yours lets in only ports that it knows.": "شبکهٔ {1} برای هر مقصد درگاه دیگری به کار می‌برد و شبکهٔ شما تنها درگاه‌های آشنا را راه می‌دهد.",
+    "Who has never been connected meets at the relay, and that of the rendezvous does not work.": "ناآشنایان نزد واسطه دیدار می‌کنند، و واسطهٔ میعادگاه کار نمی‌کند.",
+    "Whoever runs the rendezvous can repair its relay.": "گردانندهٔ میعادگاه می‌تواند واسطه را درست کند.",
     "{} Only a relay could help, and that of the rendezvous does not work.": "{1} تنها واسطه کمک می‌کند، و واسطهٔ میعادگاه کار نمی‌کند.",
     "{} has signed up without a key: nobody can reach them safely.": "{1} بی‌کلید ثبت‌نام کرده است: کسی نمی‌تواند با امنیت به او برسد.",
 
