@@ -4,6 +4,7 @@ An entry is the `request` value of the local contract. Used by `exchange` and `h
 """
 
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from agent.quotes import MAX_ALT, MAX_CAPTION, heard_line
 STATE_BYTES: Final = 100_000  # of the requests in `state`, which is to stay under 256 KB
 CUT: Final = 1000  # characters of a quote in `state` and in events of open pages
 RECENT: Final = 50
+
+_UNTOLD: Final = ("digests_sha256", "preview_bytes")  # of a picture
 
 Entry = dict[str, Any]
 Publish = Callable[[str, object], None]
@@ -123,17 +126,20 @@ def within(values: Iterable[dict[str, Any]], size: int) -> list[dict[str, Any]]:
 
 
 def shortened(entry: Entry) -> Entry:
-    """Return an entry as it is told: its quote cut to what fits everywhere, without what only a restart needs."""
-    if "digests_sha256" in entry.get("image", ()):  # for a restart alone
-        entry = entry | {"image": {name: value for name, value in entry["image"].items() if name != "digests_sha256"}}
+    """Return an entry as it is told: its quote cut to what fits everywhere, without what only the agent needs."""
+    if any(name in entry.get("image", ()) for name in _UNTOLD):
+        entry = entry | {"image": {name: value for name, value in entry["image"].items() if name not in _UNTOLD}}
     quote = entry.get("quote")
     if quote and len(quote["text"]) > CUT:
         return entry | {"quote": quote | {"text": quote["text"][:CUT], "cut": True}}
     return entry
 
 
-def image_value(image: Image, url: bool) -> dict[str, Any]:
-    """Return a picture as the page sees it, with its address once it is whole."""
+def image_value(image: Image, url: bool, request: str = "") -> dict[str, Any]:
+    """Return a picture as the page sees it, with its address once it is whole.
+
+    With a request, the preview that was announced is kept, and where it can be seen.
+    """
     sha256 = image.sha256.hex()
     value = {
         "width": image.width,
@@ -146,7 +152,15 @@ def image_value(image: Image, url: bool) -> dict[str, Any]:
     }
     texts = {"caption": heard_line(image.caption, MAX_CAPTION), "alt": heard_line(image.alt, MAX_ALT)}
     value |= {name: text for name, text in texts.items() if text}
+    if request and image.preview:
+        value |= {"preview": f"/media/preview/{request}", "preview_bytes": b64encode(image.preview).decode()}
     return value | ({"url": f"/media/{sha256}"} if url else {})
+
+
+def preview_of(entry: Entry) -> bytes | None:
+    """Return the preview that came with the picture of an entry, as it came."""
+    kept = entry.get("image", {}).get("preview_bytes")
+    return b64decode(kept) if kept else None
 
 
 def image_of(value: dict[str, Any]) -> Image:

@@ -1,15 +1,14 @@
 """What a person can do: the calls of the local contract, carried out.
 
 Each call checks what was asked, hands it to the core, and wakes the pump. What then happens comes back through
-`happenings`. Errors are UsageErrors, whose sentences people read.
+`happenings`. What concerns nobody else is in `collection`. Errors are UsageErrors, whose sentences people read.
 """
 
 import contextlib
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from agent.collection import Answer, Collection
 from agent.directory import Directory
 from agent.entries import Entries
 from agent.gifts import Gifts
@@ -33,10 +32,8 @@ SHORTEST, LONGEST = 5, 86_400  # seconds
 MAX_WISH: Final = 280  # characters
 REPLIES: Final = {None: "", "not_now": "Not now.", "never": "No, and please do not ask again."}
 
-Answer = dict[str, Any]
 
-
-class Exchange:
+class Exchange(Collection):
     """The calls of the local contract, by name."""
 
     def __init__(
@@ -55,9 +52,9 @@ class Exchange:
         peer_port: int,
         direct: bool,
     ) -> None:
+        super().__init__(library, pictures, view)
         self._core, self._node, self._directory, self._people = core, node, directory, people
-        self._entries, self._library, self._gifts, self._pictures = entries, library, gifts, pictures
-        self._history, self._view, self._reach = history, view, reach
+        self._entries, self._gifts, self._history, self._reach = entries, gifts, history, reach
         self._peer_port, self._direct = peer_port, direct
 
     # --- me ---
@@ -205,13 +202,21 @@ class Exchange:
             value = self._gifts.quote_of(item)
         return self._ask_contact(Kind.QUOTE, peer, None, None, ("quote", value))
 
-    def offer_image(self, *, peer: str, item: str) -> Answer:
-        """Offer a contact a picture of the collection."""
+    def offer_image(self, *, peer: str, item: str, keep_metadata: bool | None = None) -> Answer:
+        """Offer a contact a picture of the collection, without its metadata unless that is to be kept."""
         self._gifts.check_image(item)
-        return self._ask_contact(Kind.IMAGE, peer, None, None, ("image", item))
+        return self._ask_contact(Kind.IMAGE, peer, None, None, ("image", item, bool(keep_metadata)))
 
-    def answer(self, *, request: str, accept: bool, item: str | None = None, reply: str | None = None) -> Answer:
-        """Say yes or no to what someone asked."""
+    def answer(
+        self,
+        *,
+        request: str,
+        accept: bool,
+        item: str | None = None,
+        reply: str | None = None,
+        keep_metadata: bool | None = None,
+    ) -> Answer:
+        """Say yes or no to what someone asked; a picture leaves without its metadata unless that is to be kept."""
         entry = self._get(request)
         if reply not in REPLIES:
             raise UsageError("bad_request", "reply is not_now or never.")
@@ -220,7 +225,7 @@ class Exchange:
         id = bytes.fromhex(request)
         gift = None
         if accept and entry["kind"] != "connection" and entry["verb"] == "ask":
-            gift, value = self._gifts.pick(request, entry["kind"], item)
+            gift, value = self._gifts.pick(request, entry["kind"], item, bool(keep_metadata))
             self._entries.note(request, **value)
         asked = self._core.find(id)
         try:
@@ -243,38 +248,12 @@ class Exchange:
 
     # --- what there is ---
 
-    def add_quote(self, *, text: str, author: str, source: str | None = None) -> Answer:
-        """Add a quote to the collection."""
-        item = self._library.add_quote(text, author, source)
-        self._view.publish()
-        return {"item": item["item"]}
-
-    def remove_item(self, *, item: str) -> Answer:
-        """Stop offering an item."""
-        self._library.remove_item(item)
-        self._view.publish()
-        return {}
-
-    def add_image(self, stream: IO[bytes], filename: str | None) -> Answer:
-        """Take in an uploaded picture."""
-        item = self._library.add_image(stream, filename)
-        self._view.publish()
-        return {name: item[name] for name in ("item", "sha256", "width", "height", "bytes")}
-
     def get_timeline(self, *, peer: str | None = None, before: int | None = None, limit: int | None = None) -> Answer:
         """Return what happened, newest first."""
         if before is not None and not 0 <= before < 2**62:
             raise UsageError("bad_request", "before is what the last page called next.")
         entries, following = self._history.timeline(peer, before, 50 if limit is None else limit)
         return {"entries": entries} | ({"next": following} if following is not None else {})
-
-    def media(self, sha256: str) -> tuple[Path, str] | None:
-        """Find a finished picture."""
-        return self._library.media(sha256)
-
-    def partial(self, request: str) -> Iterator[bytes] | None:
-        """Follow a picture that arrives."""
-        return self._pictures.follow(request)
 
     # --- inside ---
 
@@ -308,7 +287,7 @@ class Exchange:
         raise UsageError("unknown_request", "There is no such request.")
 
     def _ask_contact(
-        self, kind: Kind, peer: str, wish: str | None, lifetime: int | None, offer: tuple[str, Any] | None
+        self, kind: Kind, peer: str, wish: str | None, lifetime: int | None, offer: tuple[Any, ...] | None
     ) -> Answer:
         self._need_name()
         wish, lifetime = _checked(wish, lifetime)
@@ -334,7 +313,7 @@ class Exchange:
         return ""
 
     def _ask(
-        self, kind: Kind, card: Card, why_not: str, wish: str, lifetime: int, offer: tuple[str, Any] | None
+        self, kind: Kind, card: Card, why_not: str, wish: str, lifetime: int, offer: tuple[Any, ...] | None
     ) -> Answer:
         id = secrets.token_bytes(16)
         request, verb = id.hex(), "ask" if offer is None else "offer"

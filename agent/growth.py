@@ -18,7 +18,7 @@ from agent.images import CHUNK, ImageFacts
 from agent.protocol.errors import UsageError
 
 MOST_HEAD: Final = 2 * 1024 * 1024  # bytes in which a picture must have said what it is
-PATIENCE: Final = 30.0  # seconds without news: whoever looks may be gone, and only writing would tell
+PATIENCE: Final = 60.0  # seconds without news: whoever looks may be gone, and only writing would tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Happenings:
 
     def _enter(self, event: e.RequestMade, name: str, **more: Any) -> None:
         if event.image and not event.made_here:
-            more["image"] = image_value(event.image, url=False)
+            more["image"] = image_value(event.image, url=False, request=event.request.hex())
         self._entries.add(
             event.request.hex(),
             event.kind.value,

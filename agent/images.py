@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ MAX_PIXELS: Final = 64_000_000
 MAX_FRAMES: Final = 512
 CHUNK: Final = transfer.CHUNK
 PREVIEW_BYTES: Final = 1500
+PREVIEW_SIDE: Final = 32  # pixels
 
 _WORKER: Final = Path(__file__).with_name("image_worker.py")
 _SECONDS: Final = 10  # of processor time; the wall clock may show twice as much
@@ -116,6 +118,18 @@ def look_at_beginning(fd: int, length: int) -> tuple[str, tuple[int, int] | None
         raise UsageError(*_REFUSALS.get(found["refused"], _REFUSALS["broken"]))
     size = found["size"]
     return str(found["format"]), (int(size[0]), int(size[1])) if size else None
+
+
+def is_preview(data: bytes) -> bool:
+    """Tell whether bytes of a peer are a tiny WebP; looked at in a child process as everything else."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            kind, size = look_at_beginning(file.fileno(), len(data))
+        except UsageError:
+            return False
+    return kind == "WEBP" and size is not None and max(size) <= PREVIEW_SIDE
 
 
 def too_many_bytes() -> UsageError:

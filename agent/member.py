@@ -6,8 +6,9 @@ The rest of the local contract's calls are `exchange`'s, on which these stand. M
 import threading
 from typing import Final
 
+from agent.collection import Answer
 from agent.doctor import Doctor
-from agent.exchange import Answer, Exchange
+from agent.exchange import Exchange
 from agent.invite import Invite, read_invite
 from agent.ledger import Ledger
 from agent.neighbours import Neighbours

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from agent.entries import Entries, image_of, image_value
+from agent import images
+from agent.entries import Entries, image_of, image_value, preview_of
 from agent.library import Library
 from agent.node import Node
 from agent.parts import ImageSink
@@ -34,7 +35,7 @@ class Pictures:
 
     def accepted(self, event: ImageAccepted) -> None:
         """Make room for a picture that was given, and fetch it."""
-        self._entries.note(event.request.hex(), image=image_value(event.image, url=False))
+        self._entries.note(event.request.hex(), image=image_value(event.image, url=False, request=event.request.hex()))
         self._fetch(event.request, event.image)
 
     def restore(self, entry: dict[str, Any], peer: Card) -> None:
@@ -85,6 +86,12 @@ class Pictures:
         self._stopped.set()
         for sink in self._sinks.values():
             sink.close()
+
+    def preview(self, request: str) -> bytes | None:
+        """Return the tiny picture that was announced with another one; None where there is none that can be shown."""
+        entry = self._entries.find(request)
+        data = preview_of(entry) if entry is not None else None
+        return data if data and images.is_preview(data) else None
 
     def follow(self, request: str) -> Iterator[bytes] | None:
         """Follow the verified bytes of a picture that arrives; None where there is none."""

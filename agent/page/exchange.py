@@ -31,15 +31,17 @@ CALLS: Final[Mapping[str, Arguments]] = {
     "ask_quote": _ASK,
     "ask_image": _ASK,
     "offer_quote": {**_PEER, "item": (str, False), "text": (str, False), "author": (str, False)},
-    "offer_image": {**_PEER, "item": (str, True)},
+    "offer_image": {**_PEER, "item": (str, True), "keep_metadata": (bool, False)},
     "answer": {
         "request": (str, True),
         "accept": (bool, True),
         "item": (str, False),
         "reply": (str, False),
+        "keep_metadata": (bool, False),
     },
     "cancel": {"request": (str, True)},
     "add_quote": {"text": (str, True), "author": (str, True), "source": (str, False)},
+    "describe_item": {"item": (str, True), "caption": (str, False), "alt": (str, False)},
     "remove_item": {"item": (str, True)},
     "get_timeline": {"peer": (str, False), "before": (int, False), "limit": (int, False)},
     "get_state": {},
@@ -79,10 +81,19 @@ class Exchange(Protocol):
         text: str | None = None,
         author: str | None = None,
     ) -> Answer: ...
-    def offer_image(self, *, peer: str, item: str) -> Answer: ...
-    def answer(self, *, request: str, accept: bool, item: str | None = None, reply: str | None = None) -> Answer: ...
+    def offer_image(self, *, peer: str, item: str, keep_metadata: bool | None = None) -> Answer: ...
+    def answer(
+        self,
+        *,
+        request: str,
+        accept: bool,
+        item: str | None = None,
+        reply: str | None = None,
+        keep_metadata: bool | None = None,
+    ) -> Answer: ...
     def cancel(self, *, request: str) -> Answer: ...
     def add_quote(self, *, text: str, author: str, source: str | None = None) -> Answer: ...
+    def describe_item(self, *, item: str, caption: str | None = None, alt: str | None = None) -> Answer: ...
     def remove_item(self, *, item: str) -> Answer: ...
     def get_timeline(
         self, *, peer: str | None = None, before: int | None = None, limit: int | None = None
@@ -99,11 +110,19 @@ class Exchange(Protocol):
         ...
 
     def add_image(self, stream: IO[bytes], filename: str | None) -> Answer:
-        """Take in an uploaded picture: `{item, sha256, width, height, bytes}`, or UsageError."""
+        """Take in an uploaded picture: `{item, sha256, width, height, bytes, stripped, reveals}`, or UsageError."""
+        ...
+
+    def add_quotes(self, stream: IO[bytes]) -> Answer:
+        """Take in a text file: `{added, known, refused: [{line, code, message}], left_out}`, or UsageError."""
         ...
 
     def media(self, sha256: str) -> tuple[Path, str] | None:
         """Find a finished picture: its file and media type."""
+        ...
+
+    def preview(self, request: str) -> bytes | None:
+        """Find the tiny WebP that came with a picture's announcement, checked."""
         ...
 
     def partial(self, request: str) -> Iterator[bytes] | None:

@@ -8,13 +8,14 @@ import io
 import itertools
 import mimetypes
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import flask
 import segno
 from flask import Response
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import HTTPException
 
 from agent.page.events import fault
@@ -27,6 +28,7 @@ IMAGE_BYTES: Final = 100 * 1024 * 1024
 _FORM_SLACK: Final = 64 * 1024  # the multipart envelope of one picture
 _BLOCK: Final = 64 * 1024
 _PARTIAL_AT_ONCE: Final = 2
+_NAME: Final = 200  # characters of a file's name that an answer repeats
 # A picture that is opened by itself may do nothing else.
 _NOTHING_ELSE: Final = "default-src 'none'; sandbox"
 _COOKIE_SECONDS: Final = 180 * 86_400
@@ -36,7 +38,7 @@ _SENTENCES: Final = {
     404: "There is nothing at this address.",
     405: "This address does not take that method.",
     411: "Say how long the upload is (Content-Length).",
-    413: f"A picture can have at most {IMAGE_BYTES // 2**20} MB.",
+    413: f"What is sent at once can have at most {IMAGE_BYTES // 2**20} MB.",
 }
 # What a picture that is still arriving begins with, and its type: only these four are ever shown.
 _MAGIC: Final = (
@@ -138,14 +140,19 @@ def _add_pictures(app: flask.Flask, owner: Owner) -> None:
 
     @app.post("/library/images")
     def add_image() -> tuple[Response, int]:
-        """Take in one picture (multipart field `image`)."""
-        if flask.request.content_length is None:
-            flask.abort(411)
-        image = flask.request.files.get("image")
-        if image is None:
-            raise UsageError("bad_request", "Send the picture as the form field 'image'.")
-        added = owner.exchange.add_image(image.stream, image.filename or None)
+        """Take in one picture (multipart field `image`), or several small ones at once (the field repeated)."""
+        images = _uploaded("image", "Send the picture as the form field 'image'.")
+        if len(images) > 1:
+            return flask.jsonify(_add_all(images, owner.exchange)), 200
+        added = owner.exchange.add_image(images[0].stream, images[0].filename or None)
         return flask.jsonify(dict(added)), 201
+
+    @app.post("/library/quotes")
+    def add_quotes() -> tuple[Response, int]:
+        """Take in a text file of quotes (multipart field `quotes`)."""
+        (file,) = _uploaded("quotes", "Send the text file as the form field 'quotes'.")[:1]
+        added = owner.exchange.add_quotes(file.stream)
+        return flask.jsonify(dict(added)), 201 if added["added"] else 200
 
     @app.get("/media/<sha256>")
     def media(sha256: str) -> Response:
@@ -154,6 +161,15 @@ def _add_pictures(app: flask.Flask, owner: Owner) -> None:
         if found is None:
             flask.abort(404)
         return _picture(*found, sha256)
+
+    @app.get("/media/preview/<request>")
+    def preview(request: str) -> Response:
+        """Serve the tiny picture that came with an announcement."""
+        found = owner.exchange.preview(request) if _is_hex(request, 32) else None
+        if found is None:
+            flask.abort(404)
+        headers = {"Cache-Control": "private, max-age=86400", "Content-Security-Policy": _NOTHING_ELSE}
+        return flask.Response(found, headers=headers, mimetype="image/webp")
 
     @app.get("/media/partial/<request>")
     def partial(request: str) -> Response:
@@ -170,6 +186,28 @@ def _add_pictures(app: flask.Flask, owner: Owner) -> None:
             raise
         answer.call_on_close(partials.give_back)
         return answer
+
+
+def _uploaded(field: str, otherwise: str) -> list[FileStorage]:
+    """Return the files of a form field, or refuse with a sentence."""
+    if flask.request.content_length is None:
+        flask.abort(411)
+    files = flask.request.files.getlist(field)
+    if not files:
+        raise UsageError("bad_request", otherwise)
+    return files
+
+
+def _add_all(images: Sequence[FileStorage], exchange: Exchange) -> dict[str, list[dict[str, Any]]]:
+    """Take in pictures one after the other; what is refused costs none of the others."""
+    answer: dict[str, list[dict[str, Any]]] = {"items": [], "refused": []}
+    for image in images:
+        name = (image.filename or "")[:_NAME]
+        try:
+            answer["items"].append({**exchange.add_image(image.stream, image.filename or None), "name": name})
+        except UsageError as problem:
+            answer["refused"].append({"name": name, "code": problem.code, "message": problem.message})
+    return answer
 
 
 class _Seats:

@@ -117,6 +117,13 @@ def test_a_png_with_one_flipped_bit_is_refused(inspect: Inspect) -> None:
     assert refusal(inspect, bytes(data)).code == "unsupported_image"
 
 
+def test_a_preview_of_a_peer_is_a_tiny_webp_or_none(inspect: Inspect) -> None:
+    preview = inspect(picture("WEBP")).preview
+    assert images.is_preview(preview)
+    for other in (picture("WEBP"), picture("PNG", (9, 9)), b"<svg/>", preview[:20], b""):
+        assert not images.is_preview(other)
+
+
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM", "ICO", "PDF"])
 def test_other_kinds_of_picture_are_refused(inspect: Inspect, kind: str) -> None:
     assert refusal(inspect, picture(kind)).code == "unsupported_image"

@@ -49,6 +49,47 @@ def test_what_the_library_refuses_is_a_sentence(page: RunningAgent) -> None:
     assert answer.error["code"] == "unsupported_image"
 
 
+def test_several_pictures_are_taken_or_refused_each_by_its_name(page: RunningAgent) -> None:
+    parts = (("a.png", b"one"), ("holiday/picture.svg", b"<svg/>"), ("picture.svg", b"<svg/>"), ("b.png", b"two"))
+    body = b"".join(form(data, name)[0].removesuffix(b"--sea--\r\n") for name, data in parts) + b"--sea--\r\n"
+    kind = "multipart/form-data; boundary=sea"
+    answer = ask(page, "/library/images", "POST", body, Authorization=page.bearer, Content_Type=kind)
+    assert answer.status == 200
+    said = json.loads(answer.body)
+    assert [item["name"] for item in said["items"]] == ["a.png", "holiday/picture.svg", "b.png"]
+    assert said["refused"] == [
+        {"name": "picture.svg", "code": "unsupported_image", "message": "This is not a picture."}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "added", "lines"), [("Yes. — A\n\nNobody.\n\nNo. — B", 201, 2, [3]), ("Nobody.", 200, 0, [1])]
+)
+def test_a_file_of_quotes_is_answered_line_by_line(
+    page: RunningAgent, text: str, status: int, added: int, lines: list[int]
+) -> None:
+    body, kind = form(text.encode(), "quotes.txt", "quotes")
+    answer = ask(page, "/library/quotes", "POST", body, Authorization=page.bearer, Content_Type=kind)
+    said = json.loads(answer.body)
+    assert (answer.status, said["added"]) == (status, added)
+    assert [one["line"] for one in said["refused"]] == lines
+
+
+def test_what_is_no_file_of_quotes_is_refused_with_a_sentence(page: RunningAgent) -> None:
+    for body, kind in (form(b"\0", "x.bin", "quotes"), form(b"Yes. -- A"), (b"Yes. -- A", "text/plain")):
+        answer = ask(page, "/library/quotes", "POST", body, Authorization=page.bearer, Content_Type=kind)
+        assert answer.status == 400
+        assert answer.error["code"] == "bad_request"
+
+
+def test_a_preview_is_a_webp_or_nothing(page: RunningAgent) -> None:
+    found = ask(page, "/media/preview/" + "e" * 32, Authorization=page.bearer)
+    assert (found.status, found.headers["content-type"], found.body) == (200, "image/webp", b"RIFF")
+    assert found.headers["x-content-type-options"] == "nosniff"
+    for name in ("0" * 32, "x", "..%2ftoken"):
+        assert ask(page, f"/media/preview/{name}", Authorization=page.bearer).status == 404
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -72,6 +72,8 @@ def test_a_picture_of_20_mb_arrives_as_it_left_and_its_progress_is_told_at_most_
         "width": 2600,
         "height": 2600,
         "bytes": len(large),
+        "stripped": False,
+        "reveals": {},
     }
 
     request = alice.ask("ask_image", "Bob", wish="something large")

@@ -67,6 +67,15 @@ class FakeExchange:
             raise UsageError("unsupported_image", "This is not a picture.")
         return {"item": "0" * 32, "sha256": digest.hexdigest(), "bytes": size, "name": filename}
 
+    def add_quotes(self, stream: IO[bytes]) -> dict[str, Any]:
+        from agent.quote_file import QuoteFile
+
+        file = QuoteFile(stream.read())
+        return {"added": len(file.quotes), "known": 0, "refused": file.as_json(), "left_out": file.left_out}
+
+    def preview(self, request: str) -> bytes | None:
+        return b"RIFF" if request.startswith("e") else None
+
     def media(self, sha256: str) -> tuple[Path, str] | None:
         path = self._folder / "pictures" / sha256
         return (path, "image/png") if path.is_file() else None

@@ -24,6 +24,7 @@ export const EVENTS = Object.freeze({
     "answer",
     "cancel",
     "add_quote",
+    "describe_item",
     "remove_item",
     "get_timeline",
     "get_doctor",

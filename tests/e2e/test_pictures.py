@@ -1,7 +1,8 @@
-"""A picture that is looked at while it travels between real agents: what is shown of it is right, and only that."""
+"""Pictures between real agents: what goes with them and what does not, and what is shown of them on their way."""
 
 import contextlib
 import http.client
+import io
 import signal
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from tests.support.local_client import LocalClient, clients, connect
-from tests.support.pictures import picture
+from tests.support.pictures import PLACE, SECRET, picture, telling
 from tests.support.programs import PATIENCE, Agent, Programs, Rendezvous
 
 CHUNK = 65536
@@ -72,6 +74,43 @@ def halted(scene: Scene, alice: LocalClient) -> Iterator[tuple[str, http.client.
         assert answer.read(CHUNK) == scene.sent[:CHUNK]
         assert alice.phases(request)[-1] == "transferring", "the picture was faster than the signal"
         yield request, answer
+
+
+def pixels(data: bytes) -> tuple[str, tuple[int, int], bytes]:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.mode, image.size, image.tobytes()
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["by default", "kept"])
+@pytest.mark.parametrize("verb", ["ask", "offer"])
+def test_where_a_picture_was_taken_does_not_arrive_unless_its_owner_wants_that(
+    scene: Scene, verb: str, kept: bool
+) -> None:
+    data = telling("JPEG", 6, seed=7)
+    with clients(scene.asker.page_url, scene.giver.page_url) as (alice, bob):
+        added = bob.upload(data)
+        assert added["reveals"]["place"] == PLACE
+        bob.call("describe_item", item=added["item"], caption="دریا", alt="A red sun.")
+        choice = {"keep_metadata": True} if kept else {}
+        if verb == "ask":
+            request = alice.ask("ask_image", "bob")
+            bob.accept(request, item=added["item"], **choice)
+        else:
+            request = bob.ask("offer_image", "alice", item=added["item"], **choice)
+            offered = alice.until_phase(request, "waiting")["image"]
+            assert (offered["caption"], offered["alt"], offered["stripped"]) == ("دریا", "A red sun.", not kept)
+            alice.accept(request)
+        image = alice.until_phase(request, "done")["image"]
+        assert (image["caption"], image["alt"], image["stripped"]) == ("دریا", "A red sun.", not kept)
+        assert image["reveals"] == (added["reveals"] if kept else {})
+        assert bob.until_phase(request, "done")["image"]["stripped"] is not kept
+        arrived = alice.get(image["url"])[2]
+        assert pixels(arrived) == pixels(data)
+        assert (arrived == data) is kept
+        assert (SECRET.encode() in arrived) is kept
+        status, headers, preview = alice.get(image["preview"])
+        assert (status, headers["Content-Type"]) == (200, "image/webp")
+        assert pixels(preview)[1] == (21, 32)
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["halted", "killed"])
