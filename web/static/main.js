@@ -5,6 +5,7 @@ import { makeActions } from "./actions.js";
 import { startClock } from "./clock.js";
 import { openConnection } from "./connection.js";
 import { EVENTS } from "./events.js";
+import { whenLoaded } from "./lazy.js";
 import { applyTheme } from "./looks.js";
 import { render } from "./render.js";
 import { apply, initial, toAnswer } from "./state.js";
@@ -86,6 +87,7 @@ for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event
 addEventListener("hashchange", readAddress);
 document.addEventListener("visibilitychange", draw);
 applyTheme();
+whenLoaded(draw);
 readAddress();
 startClock();
 setInterval(() => {

@@ -5,9 +5,9 @@ import { alertTo, markIcon } from "./alerts.js";
 import { tick } from "./clock.js";
 import { h, isolated, keepingFocus, patch, phrase, plain } from "./dom.js";
 import { shortFingerprint } from "./format.js";
+import { lazily } from "./lazy.js";
 import { looks } from "./looks.js";
 import { avatar, button, failure, iconButton, steps } from "./parts.js";
-import { renderDialog } from "./render_dialog.js";
 import { keyFigure } from "./render_keys.js";
 import { renderOffer } from "./render_offer.js";
 import { renderPeople } from "./render_people.js";
@@ -17,6 +17,8 @@ import { renderTalk } from "./render_talk.js";
 import { myNetwork } from "./render_way.js";
 import { form, toAnswer } from "./state.js";
 import { said, texts } from "./language.js";
+
+const dialogs = lazily(() => import("./render_dialog.js"));
 
 export function render(state, act) {
   const page = document.getElementById("page");
@@ -47,7 +49,7 @@ function whole(state, act) {
         ]),
       !inside && h("main.start", { key: "start" }, start(state, act)),
     ]),
-    renderDialog(state, act),
+    state.dialog && dialogs()?.renderDialog(state, act),
     notices(state, act),
   ].filter(Boolean);
 }
