@@ -7,6 +7,7 @@ it: so no agent can name an address. Which sides are bound, and how much they ma
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from rendezvous.contract import relay
@@ -35,8 +36,9 @@ class Passed(NamedTuple):
 class Bridge:
     """What one connection has shown. `key`: the rendezvous' Ed25519 key."""
 
-    def __init__(self, key: bytes, now: float) -> None:
-        self._key = key
+    def __init__(self, key: bytes, now: float, may_bind: Callable[[], bool] = lambda: True) -> None:
+        """Take also what tells whether the agent's address may begin a binding once more."""
+        self._key, self._may_bind = key, may_bind
         self._tickets: OrderedDict[bytes, str] = OrderedDict()
         self._bindings: OrderedDict[bytes, str] = OrderedDict()
         self._binds = Bucket(BINDS_PER_SECOND, BINDS, now)
@@ -56,6 +58,8 @@ class Bridge:
         if not isinstance(found, relay.Bind | relay.Proof) or self._binds.fill(now) < 1:
             return None
         self._binds.left -= 1
+        if not self._may_bind():
+            return None
         refusal = self._judge(found.ticket, now)
         if refusal is not None:
             return Passed(BACK, relay.Refused(found.transaction, refusal).encode())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from rendezvous.contract import relay
-from rendezvous.proxies import network_of
+from rendezvous.proxies import network_of, plain
 from rendezvous.relay import Out, Place, Relay
 from rendezvous.throttle import Throttle
 from rendezvous.udp import Ancillary, same_source, send, send_batch
@@ -47,10 +47,14 @@ class RelaySockets:
             return
         for at in range(0, len(batch), size):
             datagram = bytes(batch[at : at + size])
-            if datagram[0] in _BINDING and not self._throttle.take(network_of(place.host)):
+            if datagram[0] in _BINDING and not self._may_bind(place.host):
                 self._relay.outcomes["throttled"] += 1
             else:
                 self._send(self._relay.receive(datagram, place, now))
+
+    def _may_bind(self, host: str) -> bool:
+        """Tell whether an address may begin a binding once more; what our own WebSockets pass on has been counted."""
+        return plain(host).is_loopback or self._throttle.take(network_of(host))
 
     def _send(self, outs: list[Out]) -> None:
         for datagram, to in outs:

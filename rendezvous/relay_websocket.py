@@ -50,6 +50,7 @@ from rendezvous.metrics import REFUSED, RELAY_WEBSOCKETS
 from rendezvous.proxies import Wsgi, network_of
 from rendezvous.relay_bridge import BACK, Bridge
 from rendezvous.store import Unavailable
+from rendezvous.throttle import Throttle
 
 MOST: Final = 1000
 """Connections of one address at once: a school, or a company, that lets no UDP out."""
@@ -86,6 +87,7 @@ class RelayWebSockets:
         self._key, self._limits, self.here = key, limits, here
         self._app: Wsgi | None = None
         self._of: Counter[str] = Counter()
+        self._throttle = Throttle()
         self._open: set[_Relayed] = set()
 
     def register(self, app: Flask) -> None:
@@ -107,7 +109,7 @@ class RelayWebSockets:
             return _refuse(refused, start_response)
         self._of[who] += 1
         try:
-            self._serve(environ)
+            self._serve(environ, who)
         finally:
             self._of -= Counter([who])
         return []
@@ -141,10 +143,12 @@ class RelayWebSockets:
             raise Refused(429, "limit", "That are too many connections from one address.")
         return who
 
-    def _serve(self, environ: dict[str, Any]) -> None:
+    def _serve(self, environ: dict[str, Any], who: str) -> None:
         assert self.here is not None
         accept = generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode()).decode()
-        relayed = _Relayed(environ["tmge.hijack"](), Bridge(self._key(), time.time()), self.here)
+        relayed = _Relayed(
+            environ["tmge.hijack"](), Bridge(self._key(), time.time(), lambda: self._throttle.take(who)), self.here
+        )
         self._open.add(relayed)
         RELAY_WEBSOCKETS.inc()
         try:

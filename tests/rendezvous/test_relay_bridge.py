@@ -88,3 +88,14 @@ def test_a_message_holds_whole_datagrams(bad: bytes) -> None:
     with pytest.raises(ValueError, match="a message"):
         relay.split(bad)
     assert relay.split(relay.join([b"one", b"x" * 1461])) == [b"one", b"x" * 1461]
+
+
+def test_an_address_that_has_bound_too_often_over_all_its_connections_is_not_passed_on() -> None:
+    bench = Bench()
+    ticket, may = bench.tickets()[0], [True]
+    bridge = Bridge(SERVER_KEY, START, lambda: may[0])
+    assert bridge.take(bind(ticket), START) is not None
+    may[0] = False
+    assert bridge.take(bind(ticket), START) is None
+    bridge.heard(bound(b"binding1"), HERE)
+    assert bridge.take(relay.Data(b"binding1", b"inner").encode(), START) is not None

@@ -31,7 +31,7 @@ def rendezvous(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendezvous]:
-    with running(tmp_path_factory.mktemp("data")) as rendezvous:
+    with running(tmp_path_factory.mktemp("data"), "--relay-rate", "1G") as rendezvous:
         yield rendezvous
 
 
