@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from tests.lab.routers import HTTP_PORT
-from tests.lab.spaces import Space
+from tests.lab.spaces import Space, temporary_folder
 from tests.lab.topology import RENDEZVOUS, Machine, Topology
 from tests.support.local_client import LocalClient, Value
 from tests.support.programs import Agent, Programs, Rendezvous, furnished
@@ -109,7 +108,7 @@ class Crew:
         self._stack.close()
 
     def _start(self) -> None:
-        folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="tmge-lab-")))
+        folder = Path(self._stack.enter_context(temporary_folder()))
         self.programs = self._stack.enter_context(Programs(folder))
         self.rendezvous = self.programs.run(Outside(self._topology.rendezvous, folder / "rendezvous"))
         with _one_at_a_time:  # furnishing patches a module

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from tests.lab import expectations, report
 from tests.lab.exchange import Row, try_cell
-from tests.lab.faults import FAULTS, try_fault
+from tests.lab.faults import FAULTS, measure_fault
 from tests.lab.spaces import reap, remove_mine, why_not
 from tests.lab.topology import RATE, ROUND_TRIP, Cell
 
@@ -126,7 +126,7 @@ def _run_faults(options: argparse.Namespace) -> Iterator[str]:
     if not options.json:
         print(report.faults_head())
     for fault in FAULTS:
-        loss = try_fault(fault, round_trip=options.round_trip)
+        loss = measure_fault(fault, round_trip=options.round_trip)
         print(json.dumps(loss.value()) if options.json else report.fault_line(loss), flush=True)
         if loss.objections() and options.logs:
             print(loss.log, file=sys.stderr)

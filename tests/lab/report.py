@@ -11,8 +11,8 @@ from tests.lab.topology import Cell
 
 _CELL: Final = "{:36} {:20} {:>8} {:>8} {:>5} {:>8} {:>8}  {:17} {}"
 _HEAD: Final = ("cell (asker:owner)", "path", "connect", "quote", "RTTs", "direct", "picture", "forecast", "")
-_FAULT: Final = "{:40} {:32} {:24} {:>8} {:>8} {:>8}  {}"
-_FAULT_HEAD: Final = ("fault", "cell", "path before, after", "took", "calm", "lost", "")
+_FAULT: Final = "{:40} {:32} {:21} {:>6} {:>6} {:>6} {:>6}  {}"
+_FAULT_HEAD: Final = ("fault", "cell", "path before, after", "took", "calm", "lost", "still", "")
 
 
 def introduction(round_trip: float, side_by_side: int) -> str:
@@ -53,14 +53,16 @@ def matrix(done: Sequence[tuple[Cell, Row]]) -> str:
 
 def faults_head() -> str:
     """Name the columns of the faults."""
-    return "Faults while 20 MB move; seconds.\n" + _FAULT.format(*_FAULT_HEAD).rstrip()
+    about = "Faults while 20 MB move, in seconds: with the fault, without, the difference, the longest standstill"
+    return f"{about}.\n" + _FAULT.format(*_FAULT_HEAD).rstrip()
 
 
 def fault_line(loss: Loss) -> str:
     """Return one line of a fault."""
     paths = f"{loss.path_before}, {loss.path_after}"
     numbers = [_number(value, 2) for value in (loss.disturbed, loss.undisturbed, loss.lost)]
-    tail = "FAILED" if loss.objections() else ""
+    numbers.append(_number(loss.silence, 2))
+    tail = "FAILED" if loss.objections() else "(second try)" if loss.tries > 1 else ""
     return _FAULT.format(loss.fault, loss.cell, paths, *numbers, tail).rstrip()
 
 

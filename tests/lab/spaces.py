@@ -11,6 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ _CLONE_NEWNET: Final = 0x40000000
 _CAP_NET_ADMIN, _CAP_NET_RAW, _CAP_SYS_ADMIN = 12, 13, 21  # which root in a container may lack
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _numbers: Final = count(1)
+_making: Final = threading.Lock()
+_ended: Final = threading.Event()
 
 
 class LabError(Exception):
@@ -123,8 +127,11 @@ class Spaces:
     def make(self, role: str) -> Space:
         """Make a namespace whose name ends with the role that it plays; its loopback is up."""
         space = Space(f"{_prefix(os.getpid())}{self._number}-{role}")
-        self._made.append(space)
-        run("ip", "netns", "add", space.name)
+        with _making:
+            if _ended.is_set():
+                raise LabError("The lab has ended.")
+            self._made.append(space)
+            run("ip", "netns", "add", space.name)
         space.ip("link set lo up")
         return space
 
@@ -148,20 +155,36 @@ def remove(names: Iterable[str]) -> None:
         subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
+def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder for a cell's data; it is found by its name if this process cannot remove it."""
+    return tempfile.TemporaryDirectory(prefix=_prefix(os.getpid()))
+
+
 def remove_mine() -> None:
-    """Remove what this process has made and not removed: for an end in the middle."""
-    remove(_named(_prefix(os.getpid())))
+    """Remove what this process has made and not removed, and make no more: for an end in the middle."""
+    with _making:
+        _ended.set()
+    _remove_all(_named(_prefix(os.getpid())))
 
 
 def reap() -> Sequence[str]:
     """Remove what labs have left behind that were killed; return the names."""
     left = [name for name in _named(f"{_PREFIX}-") if not name.startswith(_prefix_of_living(name))]
-    remove(left)
+    _remove_all(left)
     return left
 
 
+def _remove_all(names: Sequence[str]) -> None:
+    """Remove the namespaces and the folders of these names."""
+    remove(names)
+    for name in names:
+        shutil.rmtree(Path(tempfile.gettempdir(), name), ignore_errors=True)
+
+
 def _named(prefix: str) -> list[str]:
-    return sorted(path.name for path in FOLDER.glob(f"{prefix}*"))
+    """Return the names of namespaces and temporary folders that begin so."""
+    places = (FOLDER, Path(tempfile.gettempdir()))
+    return sorted(path.name for place in places for path in place.glob(f"{prefix}*"))
 
 
 def _prefix_of_living(name: str) -> str:
