@@ -227,6 +227,7 @@ def build(settings: Settings, folder: DataFolder, identity: Identity, sockets: P
         view.rendezvous(status, message)
         if status == "up":
             open_later(exchange)
+            reach.keep_floor((contact.name, contact.key) for contact in history.contacts() if contact.connected)
 
     def on_neighbour(key: bytes, here: bool) -> None:
         people.way_changed(key)

@@ -16,6 +16,7 @@ from agent.node import Node
 from agent.people import People
 from agent.pictures import Pictures
 from agent.protocol import events as e
+from agent.protocol.attempt import NO_ANSWER, NO_PLACE
 from agent.protocol.book import QuoteGift
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
@@ -157,7 +158,7 @@ class Happenings:
         request, phase = event.request.hex(), event.phase
         reason = event.reason or _DEFAULT_REASON.get(phase.value, "")
         entry = self._entries.open(request)
-        if phase is Phase.UNREACHABLE and entry is not None and entry["phase"] == "waiting":
+        if entry is not None and reason in [sentence.format(name=entry["peer"]) for sentence in (NO_PLACE, NO_ANSWER)]:
             reason = f"{reason} {self._reach.trouble_with(entry['peer'])}".strip()
         if phase is Phase.DONE and entry is not None and entry["kind"] == "quote":
             entry.setdefault("via", INSIDE)

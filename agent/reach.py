@@ -12,20 +12,19 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from agent import forecast
 from agent.directory import Directory
 from agent.directory_servers import RelayTicket, StunPlace
 from agent.interfaces import allowed, host_addresses
-from agent.node import Node
 from agent.protocol.candidates import Candidate, Found, Mapping, Nat
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
 from agent.protocol.front import Front
-from agent.protocol.packet import Address
+from agent.protocol.packet import Address, Datagrams
 from agent.protocol.reach_events import ReachEvent, Reflexive, RelayBound, RelayLost, TicketNeeded
 from agent.protocol.reflexion import StunServer
 from agent.relay_socket import RelaySockets
@@ -42,6 +41,14 @@ WEBSOCKET: Final = ("websocket", 0)
 _PRIVATE_V6: Final = ip_network("fc00::/7")
 
 log = logging.getLogger(__name__)
+
+
+class Pump(Protocol):
+    """Who runs the core."""
+
+    def now(self) -> float: ...
+    def wake(self) -> None: ...
+    def arrived(self, datagrams: Datagrams) -> None: ...
 
 
 class Reachability:
@@ -65,7 +72,7 @@ class Reachability:
         self._core, self._front, self._directory = core, front, directory
         self._port, self._left_out = port, left_out
         self._secret, self._welcome, self._on_change = secret, welcome, on_change
-        self._node: Node
+        self._node: Pump
         self._sockets = RelaySockets(lambda: directory.url, self._arrived, self._broken)
         self.elsewhere = self._sockets.send
         self._hosts: tuple[str, ...] = ()
@@ -80,7 +87,7 @@ class Reachability:
         self.reach = forecast.NOTHING_TOLD
         self.candidates: tuple[Candidate, ...] = ()
 
-    def attach(self, node: Node) -> None:
+    def attach(self, node: Pump) -> None:
         """Say who pumps."""
         self._node = node
 
@@ -118,6 +125,13 @@ class Reachability:
 
         threading.Thread(target=approach, name="ticket", daemon=True).start()
 
+    def keep_floor(self, contacts: Iterable[tuple[str, bytes]]) -> None:
+        """See to it that a relay stands by for each of these who is in session: the rendezvous is there again."""
+        bound = {status.key for status in self._front.relays()}
+        for name, key in contacts:
+            if key not in bound and self._core.in_session(key):
+                self.approach_later(name, key)
+
     def handed(self, given: RelayTicket) -> None:
         """Take a ticket that somebody else has asked for, and bind, so that they can reach us."""
         if self._welcome(given.ticket.peer):
@@ -151,8 +165,10 @@ class Reachability:
                 self._tell(nat)
             case RelayBound(key):
                 self._troubles.pop(key, None)
+                self._on_change()
             case RelayLost(key, reason):
                 self._note(self._troubles, key, reason)
+                self._on_change()
             case TicketNeeded(key):
                 if key in self._names:
                     self.approach_later(self._names[key], key)
@@ -163,7 +179,7 @@ class Reachability:
         self._tell(self.reach.nat)
         self._node.wake()
 
-    def _arrived(self, datagrams: Any) -> None:
+    def _arrived(self, datagrams: Datagrams) -> None:
         self._node.arrived(datagrams)
 
     def _broken(self, address: Address, why: str) -> None:

@@ -11,6 +11,9 @@ from agent.protocol.report import Outcome, Tried
 
 INTERVALS: Final = (0.2, 0.4, 0.8)  # seconds between tries; the last one repeats
 GIVE_UP: Final = 9.0  # seconds: whoever asked is told within ten
+NO_PLACE: Final = "It is not known where {name} can be reached."
+NO_ANSWER: Final = "No answer came from {name}'s agent."
+"""Sentences for people; `{name}` stands for the peer's."""
 
 
 class Attempt:
@@ -80,9 +83,7 @@ class Attempt:
     @property
     def in_vain(self) -> str:
         """Say to a person why it has failed; `{name}` stands for the peer's."""
-        if not self._sent:
-            return "It is not known where {name} can be reached."
-        return "No answer came from {name}'s agent."
+        return NO_ANSWER if self._sent else NO_PLACE
 
     def tried(self, over: bool) -> tuple[Tried, ...]:
         """Return what became of each address but the relayed ones; `over`: nothing more is waited for."""
