@@ -144,7 +144,8 @@ class Exchange(Collection):
         chosen = self._direct and person.direct  # by both: else strangers meet at the relay, and see no address
         addresses = [(person.host, person.port)] if chosen and person.host and person.port else []
         addresses += self._people.nearby(person.key)  # so did they who announce themselves in this local network
-        why_not = self._approach(card, person.online, addresses)
+        gone = "" if person.online else f"{person.name} is not online."
+        why_not = self._approach(card, gone, addresses)
         return self._ask(Kind.CONNECTION, card, why_not, wish, lifetime, None)
 
     def disconnect_from(self, *, peer: str) -> Answer:
@@ -296,12 +297,14 @@ class Exchange(Collection):
         why_not = self._approach(card, *self._people.reach(contact))
         return self._ask(kind, card, why_not, wish, lifetime, offer)
 
-    def _approach(self, card: Card, online: bool, addresses: list[Address]) -> str:
-        """Prepare for asking somebody, whom the relay reaches, or an address; return why that is in vain, if it is."""
+    def _approach(self, card: Card, gone: str, addresses: list[Address]) -> str:
+        """Prepare for asking somebody, whom the relay reaches, or an address; return why that is in vain, if it is.
+        `gone` is what is known against it.
+        """
         if self._core.in_session(card.key):
             return ""
-        if not online:
-            return f"{card.name} is not online."
+        if gone:
+            return gone
         self._core.meet(card.key, addresses)
         if addresses:
             self._reach.approach_later(card.name, card.key)

@@ -46,7 +46,7 @@ class Neighbours:
         self._directory, self._core, self._history = directory, core, history
         self._identity, self._settings, self._port = identity, settings, port
         self._on_mapped, self._on_neighbour = on_mapped, on_neighbour
-        self._away, self._stopping = away, False
+        self.away, self._stopping = away, False
         self.neighbourhood = Neighbourhood(self._mapped, self._came, self._left)
 
     def refresh(self) -> None:
@@ -72,7 +72,7 @@ class Neighbours:
 
         UsageError as `Directory.get_person`; `unreachable` where several people in the LAN have this name.
         """
-        if self._away() and (found := self._named(name, key)) is not None:
+        if self.away() and (found := self._named(name, key)) is not None:
             return found  # instead of waiting in vain first
         try:
             return self._with_lan(self._directory.get_person(name, look))
@@ -85,7 +85,7 @@ class Neighbours:
         """Return a page of the directory; where it is away and the LAN has somebody, those."""
         here = [_unchecked(one) for one in self.neighbourhood.people() if fold(one.name).startswith(fold(query))]
         here.sort(key=lambda person: fold(person.name))
-        if here and self._away():
+        if here and self.away():
             return here, None
         try:
             people, following = self._directory.list_people(query, after)

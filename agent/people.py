@@ -116,24 +116,31 @@ class People:
                 self.look_up(contact.name)
         return self._there(contact.name, contact.key, self._seen.get(contact.name))
 
-    def reach(self, contact: Contact) -> tuple[bool, list[Address]]:
-        """Return whether a contact is believed to be online, and where they were reached without a relay before.
+    def reach(self, contact: Contact) -> tuple[str, list[Address]]:
+        """Return why a contact is out of reach, as far as is known (empty: they are not), and where they were reached
+        without a relay before.
 
-        While the directory is away, whoever was reached before may still be. UsageError `key_changed` where a decision
-        about their key is due.
+        While the directory is away, whoever was reached before may still be, and it is not waited for. UsageError
+        `key_changed` where a decision about their key is due.
         """
+        gone = f"{contact.name} is not online."
         addresses = list(dict.fromkeys((*self._neighbours.addresses(contact.key), *contact.addresses)))
         try:
+            if contact.addresses and self._neighbours.away():
+                raise UsageError("rendezvous_down", "")
             person = self.look_up(contact.name)
         except UsageError as error:
             if error.code not in ("rendezvous_down", "unknown_person"):
                 raise
             if contact.other_key is not None:
                 self._history.check_pin(contact.name, contact.other_key)
-            return bool(addresses), addresses
+            if addresses:
+                return "", addresses
+            nowhere = f"{error.message} Where {contact.name} was before is not known."
+            return gone if error.code == "unknown_person" else nowhere, []
         if person.direct and person.host and person.port and (person.host, person.port) not in addresses:
             addresses.append((person.host, person.port))
-        return person.online, addresses
+        return "" if person.online else gone, addresses
 
     def nearby(self, key: bytes | None) -> list[Address]:
         """Return where in the local network somebody announces themselves."""

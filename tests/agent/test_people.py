@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ class Told:
 
     def addresses(self, key: bytes | None) -> list[tuple[str, int]]:
         return []
+
+    def away(self) -> bool:
+        return self.down
 
     def watch(self, names: list[str]) -> None:
         pass
@@ -287,10 +291,31 @@ def test_those_find_us_whom_we_ask_and_those_we_are_connected_with(
 
 
 def test_a_contact_who_is_hidden_is_offline_but_may_be_where_the_last_session_was(people: People, told: Told) -> None:
-    people.session_opened(BOB, ("127.0.0.1", 9), None)
     del told.people["Bob"]
-    contact = people.contact("Bob")
-    assert people.reach(contact) == (True, [("127.0.0.1", 9)])
+    assert people.reach(people.contact("Bob")) == ("Bob is not online.", [])
+    people.session_opened(BOB, ("relay-udp", 1), None)
+    people.session_opened(BOB, ("127.0.0.1", 9), None)
+    assert people.reach(people.contact("Bob")) == ("", [("127.0.0.1", 9)])
+
+
+def test_without_the_rendezvous_contacts_are_where_they_were_and_it_is_not_waited_for(
+    people: People, told: Told
+) -> None:
+    told.down = True
+    why, addresses = people.reach(people.contact("Bob"))
+    assert (why, addresses) == ("The rendezvous does not answer. Where Bob was before is not known.", [])
+    people.reached(BOB, ("192.0.2.7", 9))
+    looked_up = len(told.looks)
+    assert people.reach(people.contact("Bob")) == ("", [("192.0.2.7", 9)])
+    assert len(told.looks) == looked_up
+
+
+def test_the_address_of_a_contact_is_the_directorys_word_only_where_they_are_directly_reachable(
+    people: People, told: Told
+) -> None:
+    assert people.reach(people.contact("Bob")) == ("", [])
+    told.people["Bob"] = replace(told.people["Bob"], direct=True)
+    assert people.reach(people.contact("Bob")) == ("", [("127.0.0.1", 4000)])
 
 
 def test_whoever_sent_an_invitation_is_verified_from_the_start(people: People, told: Told) -> None:
