@@ -4,12 +4,41 @@ Owns what counts as an address at which a peer might reach us: no link-local IPv
 name), nothing that is reserved or for many, and nothing that this person has left out.
 """
 
+import contextlib
+import socket
+import time
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 import ifaddr
 
 from agent.settings import Network
+
+_RTNETLINK: Final = 0
+_CHANGES: Final = 0x1 | 0x10 | 0x100
+"""Links, IPv4 and IPv6 addresses (rtnetlink(7), the groups of changes)."""
+
+
+class Changes:
+    """Tells when it is time to look at this machine's addresses: at once after a change (Linux), or after a while."""
+
+    def __init__(self) -> None:
+        self._socket = _subscribed()
+
+    def wait(self, seconds: float) -> None:
+        """Return when something has changed, at the latest after so many seconds."""
+        if self._socket is None:
+            time.sleep(seconds)
+            return
+        self._socket.settimeout(seconds)
+        with contextlib.suppress(OSError):  # too late, or too many changes to be told of each
+            self._socket.recv(65_536)
+
+    def close(self) -> None:
+        """Hear of no more."""
+        if self._socket is not None:
+            self._socket.close()
 
 
 def host_addresses(left_out: Sequence[Network] = ()) -> tuple[str, ...]:
@@ -26,6 +55,20 @@ def host_addresses(left_out: Sequence[Network] = ()) -> tuple[str, ...]:
 def allowed(hosts: Iterable[str], left_out: Sequence[Network]) -> tuple[str, ...]:
     """Return those of the addresses that are in none of the networks."""
     return tuple(host for host in hosts if not any(ip_address(host) in network for network in left_out))
+
+
+def _subscribed() -> socket.socket | None:
+    if not hasattr(socket, "AF_NETLINK"):
+        return None
+    subscribed = None
+    try:
+        subscribed = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _RTNETLINK)
+        subscribed.bind((0, _CHANGES))
+    except OSError:
+        if subscribed is not None:
+            subscribed.close()
+        return None
+    return subscribed
 
 
 def _text(address: str | tuple[str, int, int]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from agent import forecast
 from agent.directory import Directory
 from agent.directory_servers import RelayTicket, StunPlace
-from agent.interfaces import allowed, host_addresses
+from agent.interfaces import Changes, allowed, host_addresses
 from agent.protocol.candidates import Candidate, Found, Mapping, Nat
 from agent.protocol.endpoint import Endpoint
 from agent.protocol.errors import UsageError
@@ -190,14 +190,15 @@ class Reachability:
 
     def _watch(self) -> None:
         """Look at this machine's addresses now and then, and at what else has changed."""
-        ahead = time.time() - time.monotonic()
+        ahead, changes = time.time() - time.monotonic(), Changes()
         while not self._stopping.is_set():
             before, ahead = ahead, time.time() - time.monotonic()
             self._look(asleep=ahead - before > ASLEEP_SECONDS)
             for card in self._core.missed():
                 if self._node.now() >= self._asked.get(card.key, -MISSED_SECONDS) + MISSED_SECONDS:
                     self.approach_later(card.name, card.key)
-            self._stopping.wait(LOOK_SECONDS)
+            changes.wait(LOOK_SECONDS)
+        changes.close()
 
     def _look(self, asleep: bool) -> None:
         hosts, now = host_addresses(), self._node.now()
