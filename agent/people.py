@@ -24,8 +24,7 @@ from agent.protocol.card import Card
 from agent.protocol.errors import UsageError
 from agent.protocol.packet import Address
 from agent.protocol.ranking import relayed
-from agent.words import digits, words
-from rendezvous.contract.identity import fingerprint
+from agent.words import written
 from rendezvous.contract.names import skeleton
 from rendezvous.contract.presence import LOOK_SIZE, looker
 from rendezvous.contract.statement import read_statement
@@ -353,7 +352,7 @@ class People:
         seen, lan = self._seen.get(contact.name), bool(self.nearby(contact.key))
         value = {
             "name": contact.name,
-            **_written(contact.key),
+            **written(contact.key),
             "online": lan or (seen is not None and seen.online),
             "connected": contact.connected,
             "verified": contact.verified,
@@ -363,7 +362,7 @@ class People:
         if lan:
             value["lan"] = True
         if contact.other_key is not None:
-            value |= {f"new_{form}": text for form, text in _written(contact.other_key).items()}
+            value |= {f"new_{form}": text for form, text in written(contact.other_key).items()}
             value["key_kept"] = contact.other_refused
         times = [time for time in (contact.last_seen, seen.last_seen if seen else None) if time]
         return value | ({"last_seen": max(times)} if times else {})
@@ -374,7 +373,7 @@ class People:
             return self._of_contact(contact)
         value = {
             "name": person.name,
-            **(_written(person.key) if person.key is not None else {"fingerprint": None}),
+            **(written(person.key) if person.key is not None else {"fingerprint": None}),
             "online": person.online,
             "connected": False,
             "verified": person.key is not None and bool(self._history.setting(invited(person.key))),
@@ -389,11 +388,6 @@ class People:
 def invited(key: bytes) -> str:
     """Name the setting that says that somebody's invitation named this key."""
     return f"invited {key.hex()}"
-
-
-def _written(key: bytes) -> dict[str, str]:
-    """Return the three ways in which people see a key."""
-    return {"fingerprint": fingerprint(key), "words": words(key), "digits": digits(key)}
 
 
 def card_of(contact: Contact) -> Card:

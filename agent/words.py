@@ -7,6 +7,8 @@ compare: a word that changes its place changes everybody's words, so the list st
 import hashlib
 from typing import Final
 
+from rendezvous.contract.identity import fingerprint
+
 WORD_COUNT: Final = 16
 """One word a byte: 128 bits."""
 DIGIT_GROUPS: Final = 8
@@ -44,6 +46,11 @@ def digits(key: bytes) -> str:
     number = int.from_bytes(hashlib.sha256(key).digest(), "big") % 10 ** (5 * DIGIT_GROUPS)
     text = f"{number:0{5 * DIGIT_GROUPS}}"
     return " ".join(text[start : start + 5] for start in range(0, len(text), 5))
+
+
+def written(key: bytes) -> dict[str, str]:
+    """Return the three ways in which people see a key."""
+    return {"fingerprint": fingerprint(key), "words": words(key), "digits": digits(key)}
 
 
 def key_text(name: str | None, key: bytes) -> str:
