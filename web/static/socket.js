@@ -16,6 +16,7 @@ export function openSocket({ onEvent, onUp, onDown }) {
   let watchdog = 0;
   let silence = Infinity; // milliseconds without a ping after which nobody is there
   let nextId = 0;
+  let early = []; // events that overtook the word that we are let in
   const waiting = new Map(); // id -> {resolve, reject, timer}
 
   function connect() {
@@ -29,6 +30,7 @@ export function openSocket({ onEvent, onUp, onDown }) {
     clearTimeout(watchdog);
     const wasUp = isUp;
     isUp = false;
+    early = [];
     for (const { reject, timer } of waiting.values()) {
       clearTimeout(timer);
       reject(new Error("lost"));
@@ -57,8 +59,12 @@ export function openSocket({ onEvent, onUp, onDown }) {
       isUp = true;
       pause = PAUSE_FIRST;
       onUp();
-    } else if (kind === EVENT) onEvent(...JSON.parse(rest.replace(/^\d+/, "")));
-    else if (kind === ACK) {
+      for (const event of early.splice(0)) onEvent(...event);
+    } else if (kind === EVENT) {
+      const event = JSON.parse(rest.replace(/^\d+/, ""));
+      if (isUp) onEvent(...event);
+      else early.push(event);
+    } else if (kind === ACK) {
       const id = parseInt(rest, 10);
       const call = waiting.get(id);
       waiting.delete(id);
