@@ -18,11 +18,11 @@ ended = threading.Semaphore(0)
 def said(*what):
     print(*what[1:], flush=True)
     ended.release()
-link = TextLink(listener, on_given=lambda request: said(request, "given"))
+link = TextLink(listener, on_given=lambda request, way: said(request, "given", way))
 link.start()
 link.give(bytes(16), bytes(16), bytes(32), QuoteGift("x" * 65536, "author", "source"))
 fetch = lambda server: link.fetch(bytes(16), bytes(16), bytes(32), server.getsockname(),
-    lambda request, text, author, source: said(request, len(text), author, source), said)
+    lambda request, text, author, source, way: said(request, len(text), author, source, way), said)
 fetch(listener)
 ended.acquire(), ended.acquire()
 fetch(silent)
@@ -41,8 +41,8 @@ def test_it_works_in_green_threads() -> None:
     ran = subprocess.run([sys.executable, "-c", GREEN], cwd=root, capture_output=True, text=True, timeout=30)
     assert ran.stderr == ""
     assert set(ran.stdout.splitlines()) == {
-        "given",
-        "65536 author source",
+        "given tcp",
+        "65536 author source tcp",
         "The other agent was not reached over TCP in time.",
         "stopped",
     }
