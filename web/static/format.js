@@ -6,6 +6,8 @@ const locale = navigator.languages?.find((tag) => tag.startsWith(texts.language)
 
 const clockTime = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 const dayAndTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const wholeDay = new Intl.DateTimeFormat(locale, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const nearDay = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 const whole = new Intl.NumberFormat(locale);
 const twoDigits = new Intl.NumberFormat(locale, { minimumIntegerDigits: 2 });
 const percents = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
@@ -36,6 +38,19 @@ export function duration(seconds) {
 export function moment(seconds, now = new Date()) {
   const date = new Date(seconds * 1000);
   return (date.toDateString() === now.toDateString() ? clockTime : dayAndTime).format(date);
+}
+
+/** The calendar day of Unix seconds, to compare with another. */
+export const dayOf = (seconds) => new Date(seconds * 1000).toDateString();
+
+/** That day in words: today, yesterday, or its date. */
+export function day(seconds, now = new Date()) {
+  const ago = [0, 1].find((days) => {
+    const then = new Date(now);
+    then.setDate(now.getDate() - days);
+    return then.toDateString() === dayOf(seconds);
+  });
+  return ago === undefined ? wholeDay.format(seconds * 1000) : nearDay.format(-ago, "day");
 }
 
 export const iso = (seconds) => new Date(seconds * 1000).toISOString();

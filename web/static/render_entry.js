@@ -7,6 +7,7 @@ import { FINAL, form } from "./state.js";
 import { said, texts } from "./language.js";
 
 const AWAITED = new Set(["accepted", "transferring"]); // a picture is on its way: its place is kept
+const LOOK_AGAIN = 2000; // milliseconds, where what has arrived cannot be shown yet
 
 export function renderEntry(state, act, request) {
   const { request: id, kind, verb, direction, phase, peer } = request;
@@ -59,12 +60,29 @@ function picture(act, request) {
           h("img", { src: image.url, alt: "", decoding: "async", width: image.width, height: image.height }),
           h("span.unseen", null, texts.openLarge, ": ", pictureTitle(request)),
         )
-      : AWAITED.has(request.phase) && h("div.frame.frame-empty", { key: "awaited", style }),
+      : AWAITED.has(request.phase) && h("div.frame.frame-empty", { key: "awaited", style }, growing(request)),
     h("figcaption", null,
       h("span", null, imageFacts(image)),
       image.url && saveLink(request),
     ),
   );
+}
+
+/** What can be seen already: the tiny preview, and over it as much as has arrived and is verified. */
+function growing({ request, image, verb, direction, phase }) {
+  const receives = (verb === "ask") === (direction === "out");
+  const again = ({ target }) => {
+    target.style.visibility = "hidden"; // no broken picture over the preview
+    setTimeout(() => {
+      if (!target.isConnected) return;
+      target.style.visibility = "";
+      target.src = `/media/partial/${request}`;
+    }, LOOK_AGAIN);
+  };
+  return [
+    image.preview && h("img.preview", { key: "preview", src: image.preview, alt: "" }),
+    receives && phase === "transferring" && h("img", { key: "growing", src: `/media/partial/${request}`, alt: "", onerror: again }),
+  ];
 }
 
 /** A link that saves the picture under a name of ours. */

@@ -1,6 +1,7 @@
 /* Owns the open conversation: whose it is, what happened, and what can be asked now. */
 
 import { h, isolated, phrase, plain, remember } from "./dom.js";
+import { day, dayOf, iso } from "./format.js";
 import { avatar, button, countdown, failure, presence, sign, steps } from "./parts.js";
 import { renderEntry } from "./render_entry.js";
 import { changedKey } from "./render_keys.js";
@@ -64,13 +65,17 @@ function timeline(state, act) {
       failure(state, `timeline:${peer}`),
       shown.length === 0 && !busy && h("p.empty", null, phrase(texts.nothingYet, { name: peer })),
       h("ol.entries", null,
-        shown.map((request) =>
+        shown.map((request, at) => [
+          dayOf(shown[at - 1]?.created_at) !== dayOf(request.created_at) && separator(request.created_at),
           remember(entries, request, [form(state, `request:${request.request}`)], () => renderEntry(state, act, request)),
-        ),
+        ]),
       ),
     ),
   );
 }
+
+const separator = (seconds) =>
+  h("li.day", { key: `day ${dayOf(seconds)}` }, h("time", { datetime: iso(seconds) }, day(seconds)));
 
 /** Only what makes sense now: decide about a key, ask to connect, wait for it, or ask for things. */
 function composer(state, act, person) {
