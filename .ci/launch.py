@@ -22,9 +22,8 @@ import demo
 import environment
 from environment import PYTHON, ROOT, SetupError
 
-# The tests of one file share programs that they start, and wait for them a third of the time: so one worker more than
-# there are processors. Files go out in the order of tests/conftest.py.
-ALL_TESTS = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
+# The tests of one file share programs that they start; the files go out in the order of tests/conftest.py.
+ALL_TESTS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def run_program(name: str, arguments: Sequence[str]) -> int:

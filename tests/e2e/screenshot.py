@@ -71,7 +71,7 @@ def exchange(alice: LocalClient, bob: LocalClient) -> None:
 def shot(page: Page, other: str) -> Image.Image:
     """Open the conversation with someone, and take its picture once all in it is drawn."""
     page.get_by_role("link", name=other).click()
-    shown = page.get_by_role("region", name="Conversation with").locator("img")
+    shown = page.get_by_role("region", name="Conversation with").locator(".frame:not(.frame-empty) img")
     expect(shown).to_be_visible()
     page.evaluate("() => Promise.all([...document.images].map((image) => image.loading === 'lazy' || image.decode()))")
     page.mouse.move(0, 0)
