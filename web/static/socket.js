@@ -4,6 +4,7 @@
 
 const PAUSE_FIRST = 300; // milliseconds before it connects anew, doubled each time
 const PAUSE_LAST = 2000;
+const PATIENCE = 5000; // milliseconds from the first try to the first word
 const [OPEN, CLOSE, PING, PONG, MESSAGE] = "01234"; // of Engine.IO
 const [CONNECT, DISCONNECT, EVENT, ACK, REFUSED] = "01234"; // of Socket.IO, inside a message
 
@@ -14,7 +15,7 @@ export function openSocket({ onEvent, onUp, onDown }) {
   let isUp = false;
   let pause = PAUSE_FIRST;
   let watchdog = 0;
-  let silence = Infinity; // milliseconds without a ping after which nobody is there
+  let silence = PATIENCE; // milliseconds without a ping after which nobody is there
   let nextId = 0;
   let early = []; // events that overtook the word that we are let in
   const waiting = new Map(); // id -> {resolve, reject, timer}
@@ -24,6 +25,14 @@ export function openSocket({ onEvent, onUp, onDown }) {
     socket = new WebSocket(`${protocol === "https:" ? "wss" : "ws"}://${host}/socket.io/?EIO=4&transport=websocket`);
     socket.onmessage = ({ data }) => take(data);
     socket.onclose = lost;
+    watchdog = setTimeout(drop, PATIENCE);
+  }
+
+  /** Leave at once: nobody may be there to close with. */
+  function drop() {
+    socket.onclose = socket.onmessage = null;
+    socket.close();
+    lost();
   }
 
   function lost() {
@@ -51,7 +60,7 @@ export function openSocket({ onEvent, onUp, onDown }) {
     else if (kind === MESSAGE) takeMessage(data[1], data.slice(2));
     else if (kind === CLOSE) socket.close();
     clearTimeout(watchdog);
-    watchdog = setTimeout(() => socket.close(), silence);
+    watchdog = setTimeout(drop, silence);
   }
 
   function takeMessage(kind, rest) {
